@@ -1,0 +1,1 @@
+"""Boards, one TOML file each; ``docs/boards.md`` explains the fields."""

@@ -1,0 +1,248 @@
+"""Boards: what a machine is, read from ``targets/<name>.toml``, and its TVM target.
+
+A *board* is the machine; a *target* is its description for the compiler. Templates ask the
+board's `Machine` for vector width, registers and caches instead of assuming a host.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tvm_shufflenet.errors import BoardError, did_you_mean
+
+LOCAL = "local"
+TARGET_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a schedule may ask about a CPU core."""
+
+    vector_bits: int  # width of one SIMD register
+    vector_registers: int  # architectural SIMD registers
+    l1d_kib: int  # data cache of one core
+    l2_kib: int  # second-level cache a core can use
+    fma_per_cycle: int = 1  # vector multiply-adds started per cycle; for rooflines only
+    fma_from_memory: bool = False  # a multiply-add may read (and broadcast) an operand itself
+
+    @property
+    def lanes(self) -> int:
+        """Float32 lanes of one vector register."""
+        return self.vector_bits // 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cpu:
+    """The core, in LLVM's words."""
+
+    arch: str  # "aarch64", "armv7" or "x86-64": the ELF machine of packages for this board
+    triple: str  # LLVM target triple
+    name: str  # LLVM -mcpu
+    features: tuple[str, ...] = ()  # LLVM -mattr beyond those of `name`, each with + or -
+    cores: int = 1  # cores of this kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rpc:
+    """How the board is reached while tuning."""
+
+    key: str  # key under which its server registers with the tracker
+    session_timeout_s: int = 120  # a session's limit for a network of 140 M multiply-adds
+    connect_timeout_s: int = 60  # how long to wait until the key shows up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How a kernel is timed on this board."""
+
+    number: int = 5  # runs averaged into one repeat
+    repeat: int = 3  # repeats kept of each trial
+    min_repeat_ms: int = 100  # `number` grows until a repeat takes this long
+    cooldown_s: float = 0.1  # pause between two measurements
+    unit: str = "seconds"  # "seconds", or "instructions" on an emulated board
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How packages are run on this board unless told otherwise."""
+
+    threads: int = 1
+    core_mask: tuple[int, ...] = ()  # cores to pin the threads to; empty: the system chooses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One kind of machine that packages are built for.
+
+    `model` is what tuning records are matched by: boards that share it share their records.
+    """
+
+    name: str
+    title: str
+    model: str
+    cpu: Cpu
+    machine: Machine
+    rpc: Rpc
+    measure: Measure = Measure()
+    run: Run = Run()
+    compile_only: bool = False  # packages can be built but the runtime is not offered there
+    emulator: str = ""  # user-mode emulator that stands in for the board, if it is emulated
+
+    def target_string(self) -> str:
+        """Return the LLVM target, as TVM's command line spells it."""
+        arm = "-keys=arm_cpu,cpu -device=arm_cpu" if self.cpu.arch != "x86-64" else "-keys=cpu"
+        attributes = f" -mattr={','.join(self.cpu.features)}" if self.cpu.features else ""
+        float_abi = " -mfloat-abi=hard" if self.cpu.arch == "armv7" else ""
+        return (
+            f"llvm {arm} -mtriple={self.cpu.triple} -mcpu={self.cpu.name}{attributes}{float_abi}"
+            f" -model={self.model} -num-cores={self.cpu.cores}"
+        )
+
+    def target(self) -> Any:
+        """Return the `tvm.target.Target` of this board (imports the compiler)."""
+        from tvm_shufflenet.compiler import load_tvm
+
+        return load_tvm().target.Target(self.target_string())
+
+
+_Section = TypeVar("_Section")
+_SECTIONS: dict[str, type[Any]] = {
+    "cpu": Cpu,
+    "machine": Machine,
+    "rpc": Rpc,
+    "measure": Measure,
+    "run": Run,
+}
+_ARCHITECTURES = ("aarch64", "armv7", "x86-64")
+
+
+def _section(kind: type[_Section], values: Any, where: str) -> _Section:
+    if not isinstance(values, dict):
+        raise BoardError(f"{where} must be a table; see docs/boards.md")
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise BoardError(f"{where}.{key} is not a field{did_you_mean(key, known)}")
+    checked = {}
+    for key, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value
+        wanted = str(known[key].type)
+        if not _fits(wanted, value):
+            raise BoardError(f"{where}.{key} must be {wanted}, not {value!r}")
+        checked[key] = value
+    try:
+        return kind(**checked)
+    except TypeError as error:
+        missing = str(error).split("argument", 1)[-1].lstrip("s: ")
+        raise BoardError(f"{where} lacks {missing}; see docs/boards.md") from None
+
+
+def _fits(wanted: str, value: Any) -> bool:
+    if wanted == "bool" or isinstance(value, bool):
+        return wanted == "bool" and isinstance(value, bool)
+    if wanted.startswith("tuple"):
+        item = str if "str" in wanted else int
+        return isinstance(value, tuple) and all(type(part) is item for part in value)
+    if wanted == "int":
+        return isinstance(value, int) and value >= 0
+    if wanted == "float":
+        return isinstance(value, int | float) and value >= 0
+    return isinstance(value, str)
+
+
+def parse_board(text: str, where: str) -> Board:
+    """Build a board from the text of a target file.
+
+    Raises:
+        BoardError: naming the file and the first field that is wrong.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BoardError(f"{where} is not valid TOML: {error}") from None
+    if raw.pop("schema", None) != TARGET_SCHEMA:
+        raise BoardError(f"{where}: 'schema' must be {TARGET_SCHEMA}; see docs/boards.md")
+    sections = {
+        name: _section(kind, raw.pop(name), f"{where}: {name}")
+        for name, kind in _SECTIONS.items()
+        if name in raw
+    }
+    board = _section(Board, {**raw, **sections}, where) if _plain(raw, where) else None
+    assert board is not None
+    if board.cpu.arch not in _ARCHITECTURES:
+        raise BoardError(f"{where}: cpu.arch must be one of {', '.join(_ARCHITECTURES)}")
+    if board.machine.vector_bits not in (128, 256, 512):
+        raise BoardError(f"{where}: machine.vector_bits must be 128, 256 or 512")
+    return board
+
+
+def _plain(raw: dict[str, Any], where: str) -> bool:
+    for key, value in raw.items():
+        if key in _SECTIONS or isinstance(value, dict):
+            raise BoardError(f"{where}.{key} is not a section{did_you_mean(key, _SECTIONS)}")
+    return True
+
+
+@cache
+def board_names() -> tuple[str, ...]:
+    """Return every board that has a target file, and ``local``."""
+    folder = resources.files("tvm_shufflenet.targets")
+    files = [entry.name for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return (LOCAL, *sorted(name.removesuffix(".toml") for name in files))
+
+
+@cache
+def load_board(name: str) -> Board:
+    """Return the board called `name`, or described by the file `name` if it ends in ``.toml``.
+
+    Raises:
+        BoardError: if there is no such board or its file is wrong.
+    """
+    if name == LOCAL:
+        from tvm_shufflenet.local_board import detect
+
+        return detect()
+    if name.endswith(".toml"):
+        path = Path(name)
+        try:
+            return parse_board(path.read_text(encoding="utf-8"), str(path))
+        except OSError as error:
+            raise BoardError(f"cannot read the board file {name}: {error.strerror}") from None
+    if name not in board_names():
+        known = board_names()
+        raise BoardError(
+            f"unknown board {name!r}{did_you_mean(name, known)}; "
+            "'tvm-shufflenet boards' lists them, and a path to a .toml file works too"
+        )
+    text = resources.files("tvm_shufflenet.targets").joinpath(f"{name}.toml").read_text("utf-8")
+    board = parse_board(text, f"targets/{name}.toml")
+    if board.name != name:
+        raise BoardError(f"targets/{name}.toml describes {board.name!r}; name and file must agree")
+    return board
+
+
+def machine_of_model(model: str) -> Machine:
+    """Return the machine of the boards whose target says ``-model=<model>``.
+
+    AutoTVM's workers know only the target, so templates find their machine through it.
+
+    Raises:
+        BoardError: if no target file has that model.
+    """
+    machine = _machines().get(model)
+    if machine is None:
+        raise BoardError(
+            f"no board in targets/ has model {model!r}; build targets from board files only"
+        )
+    return machine
+
+
+@cache
+def _machines() -> dict[str, Machine]:
+    boards = [load_board(name) for name in board_names() if name != LOCAL]
+    return {board.model: board.machine for board in boards}

@@ -1,0 +1,50 @@
+"""The command line: each subcommand parses, calls the API and prints.
+
+Importing this package must stay cheap: neither TVM nor torch, so ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tvm_shufflenet import __version__
+from tvm_shufflenet.cli.compile import compile_command
+from tvm_shufflenet.errors import TvmShufflenetError
+
+INTERRUPTED = 130
+
+
+class _InOrder(click.Group):
+    """Lists subcommands in the order of the data flow, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Run ShuffleNet on ARM CPUs: import, merge the shuffle, tune, compile, deploy, compare."""
+
+
+for command in (compile_command,):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: foreign tracebacks never reach the user for errors that are theirs to fix."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TvmShufflenetError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
