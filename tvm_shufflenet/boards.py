@@ -7,13 +7,18 @@ board's `Machine` for vector width, registers and caches instead of assuming a h
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tvm_shufflenet.errors import BoardError, did_you_mean
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Described = TypeVar("_Described", bound="DataclassInstance")
 
 LOCAL = "local"
 TARGET_SCHEMA = 1
@@ -110,7 +115,6 @@ class Board:
         return load_tvm().target.Target(self.target_string())
 
 
-_Section = TypeVar("_Section")
 _SECTIONS: dict[str, type[Any]] = {
     "cpu": Cpu,
     "machine": Machine,
@@ -118,33 +122,32 @@ _SECTIONS: dict[str, type[Any]] = {
     "measure": Measure,
     "run": Run,
 }
-_ARCHITECTURES = ("aarch64", "armv7", "x86-64")
+ARCHITECTURES = ("aarch64", "armv7", "x86-64")
 
 
-def _section(kind: type[_Section], values: Any, where: str) -> _Section:
+def _build(kind: type[_Described], values: Any, where: str) -> _Described:
+    """Check the types of a TOML table's `values` and make a `kind` of them."""
     if not isinstance(values, dict):
         raise BoardError(f"{where} must be a table; see docs/boards.md")
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    for key in values:
+    known = {field.name: field for field in fields(kind)}
+    for key, value in values.items():
         if key not in known:
             raise BoardError(f"{where}.{key} is not a field{did_you_mean(key, known)}")
-    checked = {}
-    for key, value in values.items():
-        value = tuple(value) if isinstance(value, list) else value
-        wanted = str(known[key].type)
-        if not _fits(wanted, value):
-            raise BoardError(f"{where}.{key} must be {wanted}, not {value!r}")
-        checked[key] = value
-    try:
-        return kind(**checked)
-    except TypeError as error:
-        missing = str(error).split("argument", 1)[-1].lstrip("s: ")
-        raise BoardError(f"{where} lacks {missing}; see docs/boards.md") from None
+        if not _fits(str(known[key].type), value):
+            raise BoardError(f"{where}.{key} must be {known[key].type}, not {value!r}")
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in values and field.default is MISSING and field.default_factory is MISSING
+    ]
+    if missing:
+        raise BoardError(f"{where} lacks {missing[0]!r}; see docs/boards.md")
+    return kind(**values)
 
 
 def _fits(wanted: str, value: Any) -> bool:
-    if wanted == "bool" or isinstance(value, bool):
-        return wanted == "bool" and isinstance(value, bool)
+    if isinstance(value, bool) or wanted == "bool":
+        return isinstance(value, bool) and wanted == "bool"
     if wanted.startswith("tuple"):
         item = str if "str" in wanted else int
         return isinstance(value, tuple) and all(type(part) is item for part in value)
@@ -152,11 +155,13 @@ def _fits(wanted: str, value: Any) -> bool:
         return isinstance(value, int) and value >= 0
     if wanted == "float":
         return isinstance(value, int | float) and value >= 0
-    return isinstance(value, str)
+    if wanted == "str":
+        return isinstance(value, str)
+    return type(value).__name__ == wanted  # a section, already built
 
 
 def parse_board(text: str, where: str) -> Board:
-    """Build a board from the text of a target file.
+    """Build a board from the text of a target file; `where` names it in errors.
 
     Raises:
         BoardError: naming the file and the first field that is wrong.
@@ -167,25 +172,21 @@ def parse_board(text: str, where: str) -> Board:
         raise BoardError(f"{where} is not valid TOML: {error}") from None
     if raw.pop("schema", None) != TARGET_SCHEMA:
         raise BoardError(f"{where}: 'schema' must be {TARGET_SCHEMA}; see docs/boards.md")
-    sections = {
-        name: _section(kind, raw.pop(name), f"{where}: {name}")
-        for name, kind in _SECTIONS.items()
-        if name in raw
-    }
-    board = _section(Board, {**raw, **sections}, where) if _plain(raw, where) else None
-    assert board is not None
-    if board.cpu.arch not in _ARCHITECTURES:
-        raise BoardError(f"{where}: cpu.arch must be one of {', '.join(_ARCHITECTURES)}")
+    for name, kind in _SECTIONS.items():
+        if name in raw:
+            raw[name] = _build(kind, _tuples(raw[name]), f"{where}: {name}")
+    board = _build(Board, raw, where)
+    if board.cpu.arch not in ARCHITECTURES:
+        raise BoardError(f"{where}: cpu.arch must be one of {', '.join(ARCHITECTURES)}")
     if board.machine.vector_bits not in (128, 256, 512):
         raise BoardError(f"{where}: machine.vector_bits must be 128, 256 or 512")
     return board
 
 
-def _plain(raw: dict[str, Any], where: str) -> bool:
-    for key, value in raw.items():
-        if key in _SECTIONS or isinstance(value, dict):
-            raise BoardError(f"{where}.{key} is not a section{did_you_mean(key, _SECTIONS)}")
-    return True
+def _tuples(table: Any) -> Any:
+    if not isinstance(table, dict):
+        return table
+    return {key: tuple(val) if isinstance(val, list) else val for key, val in table.items()}
 
 
 @cache
