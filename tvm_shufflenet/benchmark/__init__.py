@@ -1,0 +1,1 @@
+"""Measure packages and other runtimes side by side: verified first, interleaved, raw times kept."""
