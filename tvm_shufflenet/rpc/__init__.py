@@ -1,0 +1,1 @@
+"""Reaching boards over TVM's RPC: tracker, servers and sessions, all real processes."""
