@@ -93,6 +93,6 @@ def _note(variant: ShuffleNetVariant, *, more: bool) -> str:
             f"{variant.groups} groups; the paper gives one figure for all groups"
         )
     return (
-        f"conv1 is scaled with the rest, to {filters} filters; the paper's figure, one for all "
-        "groups, fits a conv1 of 12"
+        f"conv1 is scaled with the rest, to {filters} filters, as Sec. 3.3 says; the paper's "
+        "figure, one for all groups, suggests a wider one"
     )

@@ -17,7 +17,8 @@ def initialize(module: nn.Module, seed: int, input_rms: float) -> None:
 
     Convolutions and linear layers get He's normal initialization, those that only mix channels
     without their mean. BatchNorm gets scales, shifts, means and variances that all differ from
-    channel to channel, so folding it is really exercised. torch's global random state is neither used nor changed.
+    channel to channel, so folding it is really exercised. torch's global random state is neither
+    used nor changed.
 
     Args:
         module: a ShuffleNet or AlexNet whose tensors are allocated.

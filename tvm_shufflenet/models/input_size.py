@@ -34,12 +34,12 @@ def check_size(what: str, shortest: int, size: tuple[int, int]) -> None:
 def check_module_input(module: Any, x: Any) -> None:
     """Refuse an input tensor that is too small, or is not (N, 3, H, W).
 
-    Not while tracing, where shapes are values of the graph: `models.check_input_size` does it
-    beforehand.
+    Not while tracing or exporting, where shapes are values of the graph: there
+    `models.check_input_size` does it beforehand.
     """
     import torch
 
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return
     what = type(module).__name__
     if x.dim() != 4 or x.shape[1] != 3:

@@ -65,26 +65,19 @@ class ShuffleUnit(nn.Module):
         self.expand = nn.Sequential(
             nn.Conv2d(middle, branch, 1, groups=groups, bias=bias), nn.BatchNorm2d(branch)
         )
-        self.residual = self._branch(variant, middle)
+        self.shuffle = _shuffle(variant, middle)
+        self.shuffle_after_depthwise = reading.shuffle_after_depthwise
         self.shortcut = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else nn.Identity()
         self.relu = nn.ReLU()
 
-    def _branch(self, variant: ShuffleNetVariant, middle: int) -> tuple[nn.Module, ...]:
-        """List the branch's parts in order; a tuple, so that no parameter gets a second key."""
-        if variant.groups == 1 or not variant.shuffle:
-            return self.compress, self.depthwise, self.expand
-        if variant.reading.shuffle_after_depthwise:
-            # Reshaping to (n, g) instead of (g, n) undoes the paper's permutation.
-            self.shuffle = ChannelShuffle(middle // variant.groups)
-            return self.compress, self.depthwise, self.shuffle, self.expand
-        self.shuffle = ChannelShuffle(variant.groups)
-        return self.compress, self.shuffle, self.depthwise, self.expand
-
     def forward(self, x: Tensor) -> Tensor:
         """Add the branch to its input, or concatenate it with the pooled input."""
-        branch = x
-        for part in self.residual:
-            branch = part(branch)
+        branch = self.compress(x)
+        if self.shuffle_after_depthwise:
+            branch = self.shuffle(self.depthwise(branch))
+        else:
+            branch = self.depthwise(self.shuffle(branch))
+        branch = self.expand(branch)
         if self.stride == 1:
             added: Tensor = self.relu(x + branch)
             return added
@@ -131,6 +124,14 @@ class ShuffleNet(nn.Module):
         x = self.stage4(self.stage3(self.stage2(x)))
         scores: Tensor = self.output(self.fc(torch.flatten(self.globalpool(x), 1)))
         return scores
+
+
+def _shuffle(variant: ShuffleNetVariant, channels: int) -> nn.Module:
+    if variant.groups == 1 or not variant.shuffle:
+        return nn.Identity()
+    # Reshaping to (n, g) instead of (g, n) undoes the paper's permutation.
+    inverse = variant.reading.shuffle_after_depthwise
+    return ChannelShuffle(channels // variant.groups if inverse else variant.groups)
 
 
 def _first_layer(filters: int, reading: Dialect) -> nn.Sequential:
