@@ -1,0 +1,155 @@
+"""One thread a model, which runs all its inferences and owns its pool of TVM workers.
+
+TVM 0.19 keeps its worker pool, its limit on workers and its scratch memory per calling thread,
+sizes the pool once (on x86-64 to half the CPUs), and pins the calling thread when it starts the
+pool (src/runtime/thread_pool.cc, threading_backend.cc). Graph executors may be used by one thread
+at a time. A thread of its own for each model makes all of that harmless: callers keep their own
+affinity, calls are served in order, models do not disturb each other's settings, the pool
+ends with the model, and after a fork the child simply starts another.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tvm_shufflenet.errors import InputError
+
+_SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: workers move among the cores
+
+
+class _Job:
+    """One call: what to run, then what came of it."""
+
+    __slots__ = ("done", "error", "result", "work")
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = threading.Lock()
+        self.done.acquire()
+
+
+class Runner:
+    """Runs callables one after another on one thread with `threads` TVM workers on `cores`."""
+
+    def __init__(self, threads: int, cores: Sequence[int], get_function: Callable[[str], Any]):
+        self.threads = threads
+        self.cores = tuple(cores)
+        self._get_function = get_function
+        self._forget()
+        _runners.add(self)
+
+    def _forget(self) -> None:
+        """Start from nothing: at the beginning, and in a forked child, where no thread is left."""
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = getattr(self, "_closed", False)
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Run `work` on the thread, after all that was asked before, and return its result.
+
+        Raises:
+            InputError: if the runner is closed.
+            Exception: whatever `work` raises.
+        """
+        job = _Job(work)
+        with self._lock:
+            if self._closed:
+                raise InputError("the model is closed; load it again")
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=_serve,
+                    args=(self._jobs, self.threads, self.cores, self._get_function),
+                    name="tvm-shufflenet",
+                    daemon=True,  # a model that is never closed must not keep a program alive
+                )
+                self._thread.start()
+            self._jobs.put(job)
+        job.done.acquire()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def close(self) -> None:
+        """Finish what was asked, then end the thread and its workers. Closing twice is fine."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+            self._jobs.put(None)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+
+def _serve(
+    jobs: queue.SimpleQueue[_Job | None],
+    threads: int,
+    cores: tuple[int, ...],
+    get_function: Callable[[str], Any],
+) -> None:
+    # A function, not a method: the thread must not keep its Runner from being collected.
+    failure: BaseException | None = None
+    try:
+        _configure(threads, cores, get_function)
+    except BaseException as error:
+        failure = error
+    while (job := jobs.get()) is not None:
+        try:
+            if failure is not None:
+                raise failure
+            job.result = job.work()
+        except BaseException as error:
+            job.error = error
+        job.done.release()
+        del job  # or the last call's arrays would live until the next call
+
+
+def _configure(threads: int, cores: tuple[int, ...], get_function: Callable[[str], Any]) -> None:
+    configure = get_function("runtime.config_threadpool")
+    names = [str(core) for core in cores]
+    # The first call from a thread creates its pool with as many workers as it names cores;
+    # with one core named, kernels run on this thread without a pool.
+    configure(_SHARE_ALL_CORES, threads, names[:threads])
+    if threads > 1:
+        configure(_SHARE_ALL_CORES, threads, names)
+    else:
+        os.sched_setaffinity(0, cores)  # of this thread
+
+
+def usable_cores(wanted: Sequence[int] | None, suggested: Sequence[int]) -> tuple[int, ...]:
+    """Return the cores to run on: `wanted`, or what the package suggests and is here, or all.
+
+    Raises:
+        InputError: if a wanted core does not exist or is not ours to use.
+    """
+    allowed = os.sched_getaffinity(0)
+    if wanted is not None:
+        foreign = [core for core in wanted if core not in allowed]
+        if foreign or not wanted:
+            listed = ", ".join(map(str, sorted(allowed)))
+            raise InputError(f"cores={list(wanted)} asked for, but this process may use {listed}")
+        return tuple(dict.fromkeys(wanted))
+    return tuple(core for core in suggested if core in allowed) or tuple(sorted(allowed))
+
+
+def _after_fork() -> None:
+    for runner in _runners:
+        runner._forget()
+
+
+def _close_all() -> None:
+    # TVM's own clean-up at exit must find no thread of ours inside a kernel.
+    for runner in list(_runners):
+        runner.close()
+
+
+_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_close_all)
