@@ -1,0 +1,1 @@
+"""Tuning: tasks, search, measurement over RPC, verification, and the records they leave."""
