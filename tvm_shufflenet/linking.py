@@ -41,8 +41,8 @@ _DEBIAN = {
     "armv7": "gcc-arm-linux-gnueabihf",
     "x86-64": "gcc",
 }
-# No build id: the same objects give the same bytes. -S: zig's own routines come with debug data.
-_OPTIONS = ("-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,--as-needed", "-Wl,-S")
+# No build id: the same objects give the same bytes. -O2 is for the routines that zig links in.
+_OPTIONS = ("-O2", "-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,--as-needed")
 
 
 @dataclass(frozen=True)
