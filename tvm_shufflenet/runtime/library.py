@@ -1,4 +1,4 @@
-"""The door to TVM's runtime: loads it without the compiler, and turns a library into an executor."""
+"""The door to TVM's runtime: load it without the compiler, make an executor of a library."""
 
 from __future__ import annotations
 

@@ -10,16 +10,17 @@ ends with the model, and after a fork the child simply starts another.
 
 from __future__ import annotations
 
-import atexit
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm_shufflenet.errors import InputError
 
+_ENDING_S = 5.0  # more than workers ever took to end
 _SHARE_ALL_CORES = -3  # ThreadGroup::kSpecifyThreadShareAllCore: workers move among the cores
 
 
@@ -39,10 +40,13 @@ class _Job:
 class Runner:
     """Runs callables one after another on one thread with `threads` TVM workers on `cores`."""
 
-    def __init__(self, threads: int, cores: Sequence[int], get_function: Callable[[str], Any]):
+    def __init__(
+        self, threads: int, cores: Sequence[int], get_function: Callable[[str], Any]
+    ) -> None:
         self.threads = threads
         self.cores = tuple(cores)
         self._get_function = get_function
+        self._closed = False
         self._forget()
         _runners.add(self)
 
@@ -51,7 +55,6 @@ class Runner:
         self._lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._closed = getattr(self, "_closed", False)
 
     def call(self, work: Callable[[], Any]) -> Any:
         """Run `work` on the thread, after all that was asked before, and return its result.
@@ -86,6 +89,14 @@ class Runner:
             self._jobs.put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+            _wait_until_gone(thread)
+
+
+def _wait_until_gone(thread: threading.Thread) -> None:
+    """Wait until TVM has ended the thread's workers, which happens after Python's part of it."""
+    patience = time.monotonic() + _ENDING_S
+    while os.path.exists(f"/proc/self/task/{thread.native_id}") and time.monotonic() < patience:
+        time.sleep(0.0002)
 
 
 def _serve(
@@ -144,12 +155,5 @@ def _after_fork() -> None:
         runner._forget()
 
 
-def _close_all() -> None:
-    # TVM's own clean-up at exit must find no thread of ours inside a kernel.
-    for runner in list(_runners):
-        runner.close()
-
-
 _runners: weakref.WeakSet[Runner] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_close_all)
