@@ -11,6 +11,7 @@ import click
 
 from tvm_shufflenet import __version__
 from tvm_shufflenet.cli.compile import compile_command
+from tvm_shufflenet.cli.models import models_command
 from tvm_shufflenet.errors import TvmShufflenetError
 
 INTERRUPTED = 130
@@ -29,7 +30,7 @@ def cli() -> None:
     """Run ShuffleNet on ARM CPUs: import, merge the shuffle, tune, compile, deploy, compare."""
 
 
-for command in (compile_command,):
+for command in (models_command, compile_command):
     cli.add_command(command)
 
 

@@ -15,8 +15,8 @@ _BRANCH_STRENGTH = 0.5
 def initialize(module: nn.Module, seed: int, input_rms: float) -> None:
     """Fill all parameters and buffers of `module` from `seed`, in place.
 
-    Convolutions and linear layers get He's normal initialization, those that only mix channels
-    without their mean. BatchNorm gets scales, shifts, means and variances that all differ from
+    Convolutions and linear layers get He's normal initialization, pointwise ones minus
+    their mean. BatchNorm gets scales, shifts, means and variances that all differ from
     channel to channel, so folding it is really exercised. torch's global random state is neither
     used nor changed.
 
@@ -40,7 +40,7 @@ def initialize(module: nn.Module, seed: int, input_rms: float) -> None:
 def _he(layer: nn.Conv2d | nn.Linear, random: torch.Generator) -> None:
     weight = layer.weight
     weight.normal_(0.0, math.sqrt(2.0 / weight[0].numel()), generator=random)
-    if weight.shape[1] > 1 and weight[0, 0].numel() == 1:
+    if weight.shape[2:] == (1, 1):
         # Sums over what ReLU lets through are mostly their common mean, which would drown the
         # picture: after fifty layers all inputs would give nearly the same logits.
         weight.sub_(weight.mean(dim=1, keepdim=True))

@@ -53,7 +53,7 @@ def widths(variant: ShuffleNetVariant) -> Widths:
     Raises:
         ModelError: if the scale is so small that rounding leaves a stage no wider than the last.
     """
-    scale = Fraction(str(variant.scale))  # a float would round 240 * 0.35 up to 96 instead of 84
+    scale = Fraction(str(variant.scale))  # as a float, 200 * 0.56 would be rounded up to 120
     base = [Fraction(count) for count in (_ARCH2 if variant.arch2 else _TABLE_1)[variant.groups]]
     units = (4, 6, 4) if variant.arch2 else (4, 8, 4)
     if variant.shallow:
