@@ -121,7 +121,7 @@ def _fill(module: Any, size: tuple[int, int], folder: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, folder / "model.pt")  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, folder / "model.pt")
         torch.onnx.export(
             module,
             (example,),

@@ -67,7 +67,7 @@ class Worker:
             self.ask(
                 "open",
                 LOAD_LIMIT_S,
-                runner=runner,
+                module=card(runner).module,
                 network=export.network,
                 height=export.height,
                 width=export.width,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -37,7 +38,7 @@ class _Worker:
         )
         package = Path(request["package"]) if request["package"] else None
         self._setup = runners.Setup(export, request["threads"], package)
-        self._module = runners.module(request["runner"])
+        self._module = importlib.import_module(request["module"])
         return {}
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,10 @@ the runtime.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tvm_shufflenet.benchmark.export import Export
@@ -40,12 +38,18 @@ class Setup:
 class Card:
     """What is known of a runtime without importing it."""
 
-    name: str  # also the module's name in this folder
+    name: str  # also its module's name
     title: str
     distribution: str  # what pip calls it; its version goes into the report
     imports: tuple[str, ...]  # modules that must be found
     settings: str  # how it is set up for float32 and speed, for the report
     runtime_only: bool = False  # load TVM without its compiler
+    folder: str = __name__  # the Python package that holds the module
+
+    @property
+    def module(self) -> str:
+        """The runner's module, for import in a worker."""
+        return f"{self.folder}.{self.name}"
 
 
 _CARDS = (
@@ -132,12 +136,3 @@ def card(name: str) -> Card:
 def missing(name: str) -> tuple[str, ...]:
     """Return the modules a runner needs that are not installed."""
     return tuple(part for part in card(name).imports if importlib.util.find_spec(part) is None)
-
-
-def module(name: str) -> ModuleType:
-    """Import a runner; call this in a worker only.
-
-    Raises:
-        InputError: if there is no such runner.
-    """
-    return importlib.import_module(f"{__name__}.{card(name).name}")

@@ -1,0 +1,1 @@
+"""Runtimes that misbehave, each in its own way."""

@@ -1,0 +1,152 @@
+"""``tvm-shufflenet compare``: Table 8 of the paper anew, ShuffleNet beside AlexNet."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tvm_shufflenet.cli.bench import (
+    command_line,
+    fail_if_ours_is_wrong,
+    print_warnings,
+)
+from tvm_shufflenet.cli.console import print_table, progress
+from tvm_shufflenet.cli.sizes import parse_size
+from tvm_shufflenet.cli.threads import parse_threads
+from tvm_shufflenet.errors import InputError
+
+if TYPE_CHECKING:
+    from tvm_shufflenet.benchmark.measure import Entry, Progress
+    from tvm_shufflenet.benchmark.results import Report, Result
+
+Size = tuple[int, int]
+
+
+@click.command("compare")
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    default=("224x224",),
+    show_default=True,
+    metavar="HxW",
+    callback=lambda _ctx, _param, texts: tuple(dict.fromkeys(map(parse_size, texts))),
+    help="Size of the input; repeatable. The paper has 224x224, 480x640 and 720x1280.",
+)
+@click.option(
+    "--packages",
+    "folders",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A package made earlier, instead of compiling that network; repeatable.",
+)
+@click.option("--board", default="local", show_default=True, help="Where to compile for and run.")
+@click.option(
+    "--threads",
+    default="1",
+    show_default=True,
+    metavar="N|all",
+    callback=lambda _ctx, _param, text: parse_threads(text),
+    help="Number of threads, or all cores.",
+)
+@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--untuned", is_flag=True, help="Compile without tuning records.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
+def compare_command(
+    sizes: tuple[Size, ...],
+    folders: tuple[Path, ...],
+    board: str,
+    threads: int,
+    rounds: int,
+    untuned: bool,
+    as_json: bool,
+) -> None:
+    """Time ShuffleNet 0.5x (arch2), ShuffleNet 1x and AlexNet in turn and print Table 8 anew.
+
+    Every package is checked against PyTorch before it is timed.
+    """
+    from tvm_shufflenet.benchmark import environment
+    from tvm_shufflenet.benchmark.results import Report
+
+    if board != "local":
+        raise InputError(f"compare runs on this machine; it cannot run on {board!r}")
+    stamped = environment.stamp()
+    found: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="tvm-shufflenet-") as scratch, progress() as tell:
+        given = _given(folders, threads, sizes)
+        for size in sizes:
+            entries = _entries(size, given, threads, Path(scratch), tell, untuned)
+            found += _measure(entries, rounds, tell)
+    report = Report(command_line(), stamped, tuple(found), environment.load_warnings(stamped))
+    if as_json:
+        click.echo(report.to_json(), nl=False)
+    else:
+        _show(report, sizes)
+    print_warnings(report)
+    fail_if_ours_is_wrong(report)
+
+
+def _given(
+    folders: tuple[Path, ...], threads: int, sizes: tuple[Size, ...]
+) -> dict[tuple[str, Size], Entry]:
+    """Return the user's packages by network and size; one that has no row is refused."""
+    from tvm_shufflenet.benchmark import packages, table8
+
+    found = {}
+    for folder in folders:
+        entry = packages.recognize(folder, threads)
+        size = (entry.export.height, entry.export.width)
+        if entry.export.network not in table8.NETWORKS or size not in sizes:
+            raise InputError(
+                f"{folder} is {entry.export.network} at {size[0]}x{size[1]}, which is not in this "
+                f"table; it has {', '.join(table8.NETWORKS)} at the sizes given by --size"
+            )
+        found[entry.export.network, size] = entry
+    return found
+
+
+def _entries(
+    size: Size,
+    given: dict[tuple[str, Size], Entry],
+    threads: int,
+    scratch: Path,
+    tell: Progress,
+    untuned: bool,
+) -> list[Entry]:
+    from tvm_shufflenet.benchmark import packages, table8
+    from tvm_shufflenet.benchmark.export import export
+    from tvm_shufflenet.benchmark.measure import Entry
+    from tvm_shufflenet.benchmark.runners import OURS
+
+    entries = []
+    for network in table8.NETWORKS:
+        if (network, size) in given:
+            entries.append(given[network, size])
+            continue
+        tell(f"{network} at {size[0]}x{size[1]}: compiling")
+        case = packages.Case(network=network, size=size, threads=threads)
+        package = packages.compile_package(case, "local", scratch, untuned=untuned)
+        exported = export(network, *size, case.seed)
+        entries.append(Entry(OURS, packages.MERGED, exported, threads, package))
+    return entries
+
+
+def _measure(entries: list[Entry], rounds: int, tell: Progress) -> tuple[Result, ...]:
+    from tvm_shufflenet.benchmark.interleave import Plan
+    from tvm_shufflenet.benchmark.measure import measure
+
+    return measure(entries, Plan(rounds=rounds), tell)
+
+
+def _show(report: Report, sizes: tuple[Size, ...]) -> None:
+    from tvm_shufflenet import models
+    from tvm_shufflenet.benchmark import table8, tables
+
+    for size in sizes:
+        results = [entry for entry in report.results if (entry.height, entry.width) == size]
+        counted = {name: models.multiply_adds(name, size) for name in table8.NETWORKS}
+        print_table(tables.paper_table(table8.rows(results, counted)))
+        click.echo("")
