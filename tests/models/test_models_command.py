@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from tvm_shufflenet import models
 from tvm_shufflenet.cli.models import models_command
-from tvm_shufflenet.errors import ModelError
+from tvm_shufflenet.errors import ModelError, ToolchainError
 
 
 def run(*arguments):
@@ -59,3 +60,11 @@ def test_what_is_not_a_size_is_a_usage_error(size):
 
 def test_a_size_that_no_network_takes_is_refused():
     assert isinstance(run("--size", "31x32").exception, ModelError)
+
+
+def test_without_rich_the_table_says_what_to_install_and_json_still_works(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    missing = run().exception
+    assert isinstance(missing, ToolchainError)
+    assert "tvm-shufflenet[host]" in str(missing)
+    assert run("--json").exit_code == 0

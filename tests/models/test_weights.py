@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tvm_shufflenet import models
 from tvm_shufflenet.errors import WeightsError
@@ -103,6 +109,21 @@ def test_a_truncated_checkpoint_is_refused(state, tmp_path):
         file.write_bytes(whole[:length])
         with pytest.raises(WeightsError, match=r"weights\.pth"):
             models.build(NAME, weights=file)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_checkpoint_with_changed_bytes_is_refused_and_never_raises_anything_else(data):
+    content = io.BytesIO()
+    torch.save({"fc.bias": torch.zeros(4)}, content, _use_new_zipfile_serialization=False)
+    broken = bytearray(content.getvalue())
+    for _ in range(data.draw(st.integers(1, 3))):
+        broken[data.draw(st.integers(0, len(broken) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.pth"
+        file.write_bytes(broken)
+        with pytest.raises(WeightsError, match=r"weights\.pth"):
+            models.build(NAME, weights=file)  # even unharmed it lacks most keys
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):

@@ -36,7 +36,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} is not a checkpoint of plain tensors; save one with "
             "torch.save(net.state_dict(), file)"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # a damaged pickle fails in whatever its bytes happen to say
         raise WeightsError(f"{path} is damaged or no PyTorch checkpoint; fetch it again") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(state, Mapping) or not state:
