@@ -11,7 +11,9 @@ import click
 
 from tvm_shufflenet import __version__
 from tvm_shufflenet.cli.compile import compile_command
+from tvm_shufflenet.cli.inspect import inspect_command
 from tvm_shufflenet.cli.models import models_command
+from tvm_shufflenet.cli.run import run_command
 from tvm_shufflenet.errors import TvmShufflenetError
 
 INTERRUPTED = 130
@@ -30,7 +32,7 @@ def cli() -> None:
     """Run ShuffleNet on ARM CPUs: import, merge the shuffle, tune, compile, deploy, compare."""
 
 
-for command in (models_command, compile_command):
+for command in (models_command, compile_command, inspect_command, run_command):
     cli.add_command(command)
 
 

@@ -10,8 +10,9 @@ from tvm_shufflenet.errors import PackageError
 
 _MACHINES = {(2, 62): "x86-64", (2, 183): "aarch64", (1, 40): "armv7"}  # (class, e_machine)
 _SHARED_OBJECT = 3  # e_type
-_DYNAMIC_SYMBOLS = 11  # sh_type
+_SYMBOL_TABLES = (2, 11)  # sh_type: of everything, which may be stripped, and of what is exported
 _FUNCTION = 2  # the low four bits of st_info
+_LOOP_BODY, _COMPUTE = "__tvm_parallel_lambda", "_compute_"
 
 Bytes = bytes | memoryview
 
@@ -23,12 +24,21 @@ class _Format:
     header: struct.Struct  # from e_type on
     section: struct.Struct
     symbol: struct.Struct
+    symbol_order: tuple[int, ...]  # where in `symbol`: name, info, address, size
 
 
 _FORMATS = {
-    1: _Format(struct.Struct("<HHIIIIIHHHHHH"), struct.Struct("<10I"), struct.Struct("<3I2BH")),
+    1: _Format(
+        header=struct.Struct("<HHIIIIIHHHHHH"),
+        section=struct.Struct("<10I"),
+        symbol=struct.Struct("<3I2BH"),
+        symbol_order=(0, 3, 1, 2),
+    ),
     2: _Format(
-        struct.Struct("<HHIQQQIHHHHHH"), struct.Struct("<2I4Q2I2Q"), struct.Struct("<I2BH2Q")
+        header=struct.Struct("<HHIQQQIHHHHHH"),
+        section=struct.Struct("<2I4Q2I2Q"),
+        symbol=struct.Struct("<I2BH2Q"),
+        symbol_order=(0, 1, 4, 5),
     ),
 }
 
@@ -56,35 +66,43 @@ def architecture(library: Bytes, where: str) -> str:
     return _MACHINES[library[4], machine]
 
 
-def function_sizes(library: Bytes) -> dict[str, int]:
-    """Return the code size in bytes of every exported function, by symbol name.
+def kernel_sizes(library: Bytes) -> dict[str, int]:
+    """Return the bytes of machine code of each kernel of a TVM library, by the kernel's name.
 
-    An ELF file that `architecture` accepts but whose tables make no sense gives what can be read.
+    TVM makes of a kernel its entry, a function called ``<kernel>_compute_``, and nameless parallel
+    loop bodies right after that one; all are counted. A library whose symbols were stripped or
+    make no sense gives what can be read.
     """
     layout = _FORMATS[library[4]]
     try:
-        return dict(_functions(library, layout))
+        functions = sorted(_functions(library, layout))
     except (struct.error, IndexError, UnicodeDecodeError):
         return {}
+    sizes: dict[str, int] = {}
+    owner = None
+    for _, name, code_bytes in functions:
+        if not name.startswith(_LOOP_BODY):
+            owner = name.removesuffix(_COMPUTE)
+        if owner is not None:
+            sizes[owner] = sizes.get(owner, 0) + code_bytes
+    return sizes
 
 
-def _functions(library: Bytes, layout: _Format) -> Iterator[tuple[str, int]]:
+def _functions(library: Bytes, layout: _Format) -> Iterator[tuple[int, str, int]]:
+    """Yield address, name and size of the functions in the fullest symbol table."""
     header = layout.header.unpack_from(library, 16)
     sections_at, section_bytes, count = header[5], header[10], header[11]
     sections = [
         layout.section.unpack_from(library, sections_at + n * section_bytes) for n in range(count)
     ]
-    for section in sections:
-        if section[1] != _DYNAMIC_SYMBOLS:
-            continue
-        start, size, names_at = section[4], section[5], sections[section[6]][4]
-        for position in range(start, start + size, layout.symbol.size):
-            symbol = layout.symbol.unpack_from(library, position)
-            name_at, info, code_bytes = (
-                (symbol[0], symbol[1], symbol[5])
-                if layout is _FORMATS[2]
-                else (symbol[0], symbol[3], symbol[2])
-            )
-            if info & 15 == _FUNCTION and code_bytes:
-                name = bytes(library[names_at + name_at : names_at + name_at + 512])
-                yield name.split(b"\0", 1)[0].decode("ascii"), code_bytes
+    tables = {section[1]: section for section in sections if section[1] in _SYMBOL_TABLES}
+    if not tables:
+        return
+    table = tables[min(tables)]
+    start, size, names_at = table[4], table[5], sections[table[6]][4]
+    for position in range(start, start + size, layout.symbol.size):
+        symbol = layout.symbol.unpack_from(library, position)
+        name_at, info, address, code_bytes = (symbol[n] for n in layout.symbol_order)
+        if info & 15 == _FUNCTION and code_bytes:
+            name = bytes(library[names_at + name_at : names_at + name_at + 512])
+            yield address, name.split(b"\0", 1)[0].decode("ascii"), code_bytes

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from tvm_shufflenet.errors import PackageError
@@ -58,16 +59,22 @@ class PrivateCopy:
         if self._folder is None:
             fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
+    @contextlib.contextmanager
+    def data(self) -> Iterator[memoryview]:
+        """Give the copy's bytes to read, mapped as data and not as code."""
+        with (
+            mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ) as mapped,
+            memoryview(mapped) as view,
+        ):
+            yield view
+
     def verify(self, library: Library, arch: str, span: Span) -> None:
         """Check the copy against the manifest: SHA-256, archive checksum, ELF header.
 
         Raises:
             PackageError: saying what differs.
         """
-        with (
-            mmap.mmap(self._descriptor, library.size_bytes, prot=mmap.PROT_READ) as mapped,
-            memoryview(mapped) as data,
-        ):
+        with self.data() as data:
             damaged = span.crc32 is not None and zlib.crc32(data) != span.crc32
             if damaged or hashlib.sha256(data).hexdigest() != library.sha256:
                 raise PackageError(

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tvm_shufflenet.errors import InputError
@@ -95,7 +96,8 @@ class Runner:
 def _wait_until_gone(thread: threading.Thread) -> None:
     """Wait until TVM has ended the thread's workers, which happens after Python's part of it."""
     patience = time.monotonic() + _ENDING_S
-    while os.path.exists(f"/proc/self/task/{thread.native_id}") and time.monotonic() < patience:
+    alive = Path(f"/proc/self/task/{thread.native_id}")
+    while alive.exists() and time.monotonic() < patience:
         time.sleep(0.0002)
 
 
