@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from tvm_shufflenet.benchmark import results, table8
+from tvm_shufflenet.benchmark.profile import Profile
 from tvm_shufflenet.benchmark.results import Result
 from tvm_shufflenet.benchmark.statistics import Ratio, speedup
 
@@ -122,3 +123,56 @@ def _order(result: Result) -> tuple[bool, float]:
 
 def _error(result: Result) -> str:
     return "" if result.difference_of_scale is None else f"{result.difference_of_scale:.0e}"
+
+
+def profile_table(profile: Profile, shown: int) -> Table:
+    """Return the `shown` slowest kernels beside the machine's limits, and their sum."""
+    peaks = profile.peaks
+    table = Table(
+        title=f"{profile.model}, {cores(profile.threads)}: measured peaks "
+        f"{peaks.gflops:.0f} GFLOPS, {peaks.cache_gb_s:.0f} GB/s from cache, "
+        f"{peaks.memory_gb_s:.0f} GB/s from memory",
+        title_justify="left",
+    )
+    table.add_column("kernel", no_wrap=True)
+    for heading in (
+        "us",
+        "share",
+        "M mult-adds",
+        "GFLOPS",
+        "of peak",
+        "KiB",
+        "GB/s",
+        "times bound",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("bound by", no_wrap=True)
+    total_s = sum(kernel.seconds for kernel in profile.kernels)
+    for kernel in profile.slowest_first()[:shown]:
+        cost = kernel.cost
+        counted = cost.multiply_adds > 0
+        table.add_row(
+            cost.name,
+            f"{kernel.seconds * 1e6:.1f}",
+            f"{kernel.seconds / total_s:.1%}",
+            f"{cost.multiply_adds / 1e6:.2f}" if counted else "",
+            f"{kernel.gflops:.1f}" if counted else "",
+            f"{kernel.gflops / peaks.gflops:.0%}" if counted else "",
+            f"{(cost.activation_bytes + cost.weight_bytes) / 1024:.0f}",
+            f"{kernel.gb_s:.1f}",
+            f"{kernel.seconds / kernel.bound_s(peaks):.1f}",
+            kernel.limit(peaks),
+        )
+    return table
+
+
+def profile_summary(profile: Profile) -> str:
+    """Say how much of the whole the kernels and their bounds are."""
+    total_s = sum(kernel.seconds for kernel in profile.kernels)
+    multiply_adds = sum(kernel.cost.multiply_adds for kernel in profile.kernels)
+    achieved = 2e-9 * multiply_adds / profile.whole_s
+    return (
+        f"whole inference {milliseconds(profile.whole_s)} ms, {achieved:.0f} GFLOPS "
+        f"({achieved / profile.peaks.gflops:.0%} of peak); {len(profile.kernels)} kernels one by "
+        f"one {milliseconds(total_s)} ms, their bounds {milliseconds(profile.bound_s())} ms"
+    )
