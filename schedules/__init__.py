@@ -1,0 +1,48 @@
+"""Operators of our own: each a TE compute and an AutoTVM template with a valid-only space.
+
+Activations are matrices, pixels × channels: row p is pixel (n, h, w) in order, channels stand in
+blocks (`channels.Source`). Importing this package needs no TVM; `register` makes the templates
+known to AutoTVM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+if __name__ != "tvm_shufflenet.schedules":
+    # Under a second name every template would register twice, which AutoTVM refuses.
+    raise ImportError("import this package as tvm_shufflenet.schedules")
+
+Kernel = tuple[Callable[..., Any], Callable[[list[Any]], Any]]  # compute, schedule
+
+
+@cache
+def register() -> dict[str, Kernel]:
+    """Register every template with AutoTVM, once; return the kernels by operator."""
+    from tvm_shufflenet.compiler import load_tvm
+
+    load_tvm()
+    from tvm_shufflenet.schedules import convolution as conv
+    from tvm_shufflenet.schedules import depthwise as dw
+    from tvm_shufflenet.schedules import depthwise_pointwise as dwpw
+    from tvm_shufflenet.schedules import elementary
+    from tvm_shufflenet.schedules import pointwise as pw
+    from tvm_shufflenet.schedules import pooling as pool
+
+    return {
+        "pointwise": (pw.pointwise, pw.schedule_pointwise),
+        "convolution": (conv.convolution, conv.schedule_convolution),
+        "depthwise_pointwise": (dwpw.depthwise_pointwise, dwpw.schedule_depthwise_pointwise),
+        "depthwise": (dw.depthwise, dw.schedule_depthwise),
+        "pooling": (pool.pooling, pool.schedule_pooling),
+        "channel_shuffle": (elementary.channel_shuffle, elementary.schedule_channel_shuffle),
+        "concatenation": (elementary.concatenation, elementary.schedule_concatenation),
+        "global_mean": (elementary.global_mean, elementary.schedule_global_mean),
+        "adaptive_mean": (elementary.adaptive_mean, elementary.schedule_adaptive_mean),
+        "local_response_norm": (
+            elementary.local_response_norm,
+            elementary.schedule_local_response_norm,
+        ),
+    }

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tvm_shufflenet.passes.constants import constant, static_shape, value_of
+from tvm_shufflenet.passes.constants import constant, is_call, static_shape, value_of
 
-_Rule = Callable[[Any, list[Any]], Any | None]  # typed call, its new arguments -> replacement
+# typed call, its new arguments, the rewriting visitor -> replacement
+_Visit = Callable[[Any], Any]
+_Rule = Callable[[Any, list[Any], _Visit], Any | None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Canonicalize:
             def visit_call(self, call: Any) -> Any:
                 arguments = [self.visit(argument) for argument in call.args]
                 rule = _RULES.get(getattr(call.op, "name", ""))
-                replaced = rule(call, arguments) if rule is not None else None
+                replaced = rule(call, arguments, self.visit) if rule is not None else None
                 if replaced is not None:
                     return replaced
                 return relay.Call(call.op, arguments, call.attrs, call.type_args, call.span)
@@ -47,7 +49,7 @@ class Canonicalize:
         return relay.transform.InferType()(mod)
 
 
-def _adaptive_pool(call: Any, arguments: list[Any]) -> Any | None:
+def _adaptive_pool(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
     before, after = static_shape(call.args[0]), static_shape(call)
@@ -58,7 +60,7 @@ def _adaptive_pool(call: Any, arguments: list[Any]) -> Any | None:
     return relay.nn.global_avg_pool2d(arguments[0]) if after[2:] == (1, 1) else None
 
 
-def _mean(call: Any, arguments: list[Any]) -> Any | None:
+def _mean(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
     before = static_shape(call.args[0])
@@ -70,20 +72,23 @@ def _mean(call: Any, arguments: list[Any]) -> Any | None:
     return pooled if call.attrs.keepdims else relay.nn.batch_flatten(pooled)
 
 
-def _flatten(call: Any, arguments: list[Any]) -> Any | None:
+def _flatten(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
-    before, after = static_shape(call.args[0]), static_shape(call)
+    base = call.args[0]
+    while any(is_call(base, operator) for operator in _RESHAPING):
+        base = base.args[0]
+    before, after = static_shape(base), static_shape(call)
     if before is None or after is None:
         return None
     if before == after:
-        return arguments[0]
+        return visit(base)
     if len(before) == 4 and after == (before[0], int(np.prod(before[1:]))):
-        return relay.nn.batch_flatten(arguments[0])
+        return relay.nn.batch_flatten(visit(base))
     return None
 
 
-def _add(call: Any, arguments: list[Any]) -> Any | None:
+def _add(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
     for position in (0, 1):
@@ -99,7 +104,7 @@ def _add(call: Any, arguments: list[Any]) -> Any | None:
     return None
 
 
-def _bias_add(call: Any, arguments: list[Any]) -> Any | None:
+def _bias_add(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
     shape = static_shape(call)
@@ -108,7 +113,7 @@ def _bias_add(call: Any, arguments: list[Any]) -> Any | None:
     return relay.nn.bias_add(*arguments, axis=1)
 
 
-def _concatenate(call: Any, arguments: list[Any]) -> Any | None:
+def _concatenate(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
     shape = static_shape(call)
@@ -117,6 +122,7 @@ def _concatenate(call: Any, arguments: list[Any]) -> Any | None:
     return relay.concatenate(arguments[0], axis=int(call.attrs.axis) + len(shape))
 
 
+_RESHAPING = ("reshape", "squeeze", "nn.batch_flatten")
 _RULES: dict[str, _Rule] = {
     "nn.adaptive_avg_pool2d": _adaptive_pool,
     "mean": _mean,

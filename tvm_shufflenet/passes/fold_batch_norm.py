@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tvm_shufflenet.passes.constants import constant, is_call, value_of
+from tvm_shufflenet.passes.users import count_users
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class FoldBatchNorm:
         from tvm import relay
 
         mod = relay.transform.InferType()(mod)
-        users = _count_users(mod["main"])
+        users = count_users(mod["main"])
 
         class Folder(relay.ExprMutator):
             def visit_tuple_getitem(self, op: Any) -> Any:
@@ -38,20 +39,6 @@ class FoldBatchNorm:
 
         mod["main"] = Folder().visit(mod["main"])
         return relay.transform.InferType()(mod)
-
-
-def _count_users(function: Any) -> dict[Any, int]:
-    from tvm import relay
-
-    users: dict[Any, int] = {}
-
-    def count(node: Any) -> None:
-        if isinstance(node, relay.Call):
-            for argument in node.args:
-                users[argument] = users.get(argument, 0) + 1
-
-    relay.analysis.post_order_visit(function, count)
-    return users
 
 
 def _fold(item: Any, users: dict[Any, int], visit: Any) -> Any | None:

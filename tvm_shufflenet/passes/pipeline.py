@@ -10,7 +10,10 @@ from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.canonicalize import Canonicalize
 from tvm_shufflenet.passes.fold_batch_norm import FoldBatchNorm
 from tvm_shufflenet.passes.fold_constants import FoldConstants
+from tvm_shufflenet.passes.recognize_channel_shuffle import RecognizeChannelShuffle
+from tvm_shufflenet.passes.recognize_local_response_norm import RecognizeLocalResponseNorm
 from tvm_shufflenet.passes.simplify_inference import SimplifyInference
+from tvm_shufflenet.passes.to_channel_blocks import ToChannelBlocks
 
 Observer = Callable[[int, str, Any], None]  # position, name of the pass, module after it
 
@@ -37,8 +40,11 @@ def pipeline(options: PipelineOptions) -> tuple[Pass, ...]:
     return (
         FoldBatchNorm(),
         SimplifyInference(),
+        RecognizeChannelShuffle(),
+        RecognizeLocalResponseNorm(),
         Canonicalize(),
         FoldConstants(),
+        ToChannelBlocks(options.machine),
     )
 
 

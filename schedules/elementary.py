@@ -1,0 +1,204 @@
+"""Kernels with nothing to tune: copies between channel blocks, means of maps, normalization."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te, tir
+
+from tvm_shufflenet.schedules.channels import Source
+from tvm_shufflenet.schedules.tiles import current_machine, divisors, vector_width
+
+
+def channel_shuffle(data: Any, source: tuple[int, ...]) -> Any:
+    """Shuffle the channels of (pixels, channels); blocks stay as they are, their padding zero."""
+    where = Source(*source)
+
+    def value(p: Any, m: Any) -> Any:
+        block, within = m // where.stride, m % where.stride
+        shuffled = data[p, where.shuffled(block * where.size + within)]
+        if where.size == where.stride:
+            return shuffled
+        return tir.if_then_else(within < where.size, shuffled, tir.const(0, "float32"))
+
+    return te.compute(data.shape, value, name="output")
+
+
+def schedule_channel_shuffle(outs: list[Any]) -> Any:
+    """One pixel after the other: a shuffle is scattered loads whatever the loops."""
+    output = outs[0]
+    s = te.create_schedule(output.op)
+    s[output].parallel(output.op.axis[0])
+    return s
+
+
+def concatenation(first: Any, second: Any, copies: tuple[tuple[int, int, int, int], ...]) -> Any:
+    """Join (pixels, channels) of two tensors into (pixels, channels) by a list of copies.
+
+    Args:
+        first: (pixels, channels).
+        second: (pixels, channels).
+        copies: (0 or 1 for the source, its first channel, the output's first channel, count),
+            in the order of the output, without gaps; source 2 fills with zeros.
+    """
+    pixels = int(first.shape[0])
+    channels = sum(copy[3] for copy in copies)
+
+    def body(ins: list[Any], outs: list[Any]) -> Any:
+        builder = tir.ir_builder.create()
+        sources = [builder.buffer_ptr(tensor) for tensor in ins]
+        target = builder.buffer_ptr(outs[0])
+        lanes = current_machine().lanes
+        with builder.for_range(0, pixels, "p", kind="parallel") as p:
+            for source, start, to, count in copies:
+                width = max(step for step in divisors(count) if step <= lanes)
+                with (
+                    builder.for_range(0, count // width, "vector") as vector,
+                    builder.for_range(0, width, "lane", kind="vectorize") as lane,
+                ):
+                    c = vector * width + lane
+                    target[p, to + c] = (
+                        sources[source][p, start + c]
+                        if source < len(sources)
+                        else tir.const(0, "float32")
+                    )
+        return builder.get()
+
+    return te.extern(
+        (pixels, channels), [first, second], body, name="output", dtype="float32"
+    )
+
+
+def schedule_concatenation(outs: list[Any]) -> Any:
+    """The loops are part of the kernel."""
+    return te.create_schedule(outs[0].op)
+
+
+def global_mean(data: Any, images: int) -> Any:
+    """Average each map: (images·pixels, channels) -> (images, channels)."""
+    pixels = int(data.shape[0]) // images
+    p = te.reduce_axis((0, pixels), "p")
+    sums = te.compute(
+        (images, int(data.shape[1])),
+        lambda n, c: te.sum(data[n * pixels + p, c], axis=p),
+        name="sums",
+    )
+    scale = tir.const(1 / pixels, "float32")
+    return te.compute(sums.shape, lambda n, c: sums[n, c] * scale, name="output")
+
+
+def schedule_global_mean(outs: list[Any]) -> Any:
+    """Several vectors of channels at a time, so that additions overlap."""
+    output = outs[0]
+    s = te.create_schedule(output.op)
+    sums = output.op.input_tensors[0]
+    width = vector_width(current_machine(), int(output.shape[1]))
+    vectors = int(output.shape[1]) // width
+    several = max(count for count in divisors(vectors) if count <= 8)
+    n, c = s[output].op.axis
+    c_outer, c_inner = s[output].split(c, factor=width * several)
+    c_vector, c_lane = s[output].split(c_inner, factor=width)
+    s[output].unroll(c_vector)
+    s[output].vectorize(c_lane)
+    block = s[output].fuse(n, c_outer)
+    s[output].parallel(block)
+    s[sums].compute_at(s[output], block)
+    n, c = s[sums].op.axis
+    c_vector, c_lane = s[sums].split(c, factor=width)
+    s[sums].reorder(n, s[sums].op.reduce_axis[0], c_vector, c_lane)
+    s[sums].unroll(c_vector)
+    s[sums].vectorize(c_lane)
+    return s
+
+
+def adaptive_mean(data: Any, geometry: tuple[int, int, int, int, int]) -> Any:
+    """Average over height × width windows of nearly equal size, cut as PyTorch does.
+
+    Args:
+        data: (images·rows·columns, channels).
+        geometry: images, rows, columns, output rows, output columns.
+    """
+    images, rows, columns, height, width = geometry
+    kh = te.reduce_axis((0, -(-rows // height) + 1), "kh")
+    kw = te.reduce_axis((0, -(-columns // width) + 1), "kw")
+
+    def bounds(position: Any, source: int, target: int) -> tuple[Any, Any]:
+        start = position * source // target
+        return start, ((position + 1) * source + target - 1) // target
+
+    def total(p: Any, c: Any) -> Any:
+        n, h, w = p // (height * width), p // width % height, p % width
+        top, bottom = bounds(h, rows, height)
+        left, right = bounds(w, columns, width)
+        inside = tir.all(top + kh < bottom, left + kw < right)
+        value = data[(n * rows + top + kh) * columns + left + kw, c]
+        return te.sum(tir.if_then_else(inside, value, tir.const(0, "float32")), axis=[kh, kw])
+
+    sums = te.compute((images * height * width, int(data.shape[1])), total, name="sums")
+
+    def mean(p: Any, c: Any) -> Any:
+        top, bottom = bounds(p // width % height, rows, height)
+        left, right = bounds(p % width, columns, width)
+        return sums[p, c] / ((bottom - top) * (right - left)).astype("float32")
+
+    return te.compute(sums.shape, mean, name="output")
+
+
+def schedule_adaptive_mean(outs: list[Any]) -> Any:
+    """Whole vectors of channels; the conditions are the same for all of them."""
+    output = outs[0]
+    s = te.create_schedule(output.op)
+    sums = output.op.input_tensors[0]
+    width = vector_width(current_machine(), int(output.shape[1]))
+    p, c = s[output].op.axis
+    c_outer, c_inner = s[output].split(c, factor=width)
+    s[output].vectorize(c_inner)
+    s[output].parallel(p)
+    s[sums].compute_at(s[output], c_outer)
+    _, c = s[sums].op.axis
+    s[sums].reorder(*s[sums].op.reduce_axis, c)
+    s[sums].vectorize(c)
+    return s
+
+
+def local_response_norm(data: Any, size: int, alpha: float, bias: float) -> Any:
+    """x · (bias + alpha/size · Σ x² over `size` neighboring channels) ** -0.75.
+
+    The exponent is AlexNet's; as roots it vectorizes, where a power is a call per element.
+    (pixels, channels) -> (pixels, channels), channels in one block without padding.
+    """
+    pixels, channels = (int(extent) for extent in data.shape)
+    half = size // 2
+    # Squares with a margin of zeros, so that the window needs no condition.
+    squares = te.compute(
+        (pixels, channels + 2 * half),
+        lambda p, c: tir.if_then_else(
+            tir.all(c >= half, c < channels + half),
+            data[p, c - half] * data[p, c - half],
+            tir.const(0, "float32"),
+        ),
+        name="squares",
+    )
+
+    def value(p: Any, c: Any) -> Any:
+        total = squares[p, c]
+        for offset in range(1, size):
+            total = total + squares[p, c + offset]
+        root = te.sqrt(tir.const(bias, "float32") + tir.const(alpha / size, "float32") * total)
+        return data[p, c] / (root * te.sqrt(root))
+
+    return te.compute((pixels, channels), value, name="output")
+
+
+def schedule_local_response_norm(outs: list[Any]) -> Any:
+    """Squares of one pixel at a time stay in the first-level cache."""
+    output = outs[0]
+    s = te.create_schedule(output.op)
+    squares = next(t for t in output.op.input_tensors if t.op.name == "squares")
+    width = vector_width(current_machine(), int(output.shape[1]))
+    p, c = s[output].op.axis
+    _, c_inner = s[output].split(c, factor=width)
+    s[output].vectorize(c_inner)
+    s[output].parallel(p)
+    s[squares].compute_at(s[output], p)
+    return s

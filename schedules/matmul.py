@@ -1,0 +1,264 @@
+"""The grouped matrix product at the heart of pointwise convolutions, convolutions and dense layers.
+
+Loop nest, outermost first: tiles of pixels and channels (parallel), the reduction, and inside it
+a register tile: `pixels` × `channels` accumulators that start as the bias.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_shufflenet.schedules.tiles import (
+    Tile,
+    best_tile,
+    channel_tiles,
+    current_machine,
+    fits,
+    knob,
+    pixel_tiles,
+    vector_width,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A grouped matrix product: for each group, (pixels × depth) times (depth × block)."""
+
+    pixels: int  # rows: the images' output pixels
+    row: int  # pixels of one output row, which a tile must divide; pixels itself if rows are no matter
+    groups: int
+    depth: int  # reduction: input channels of a group, times the window for a convolution
+    block: int  # output channels of a group, padded to whole vectors
+    contiguous: int  # reduction steps whose inputs lie side by side: candidates for one load
+
+
+def define_space(
+    cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0, 1)
+) -> None:
+    """Define the knobs of a matrix product: only tiles that fit the registers are in the space.
+
+    A weight that is packed already leaves one channel tile.
+    """
+    machine = current_machine()
+    width = vector_width(machine, shape.block)
+    pixels, channels = pixel_tiles(shape.row, machine), channel_tiles(shape.block, width)
+    if len(weight.shape) == 4:
+        channels = [int(weight.shape[3])]
+    best = best_tile(machine, pixels, channels, width)
+    unrolls = [step for step in (1, 2, 4, 8, 16) if shape.contiguous % step == 0]
+    wanted = 1 if machine.fma_from_memory else 4
+    weights_bytes = 4 * shape.groups * shape.depth * shape.block
+    outer = int(weights_bytes > 1024 * machine.l1d_kib and 1 in orders)
+    knob(cfg, "tile_pixels", pixels, best[0])
+    knob(cfg, "tile_channels", channels, best[1])
+    knob(cfg, "unroll", unrolls, max(step for step in unrolls if step <= wanted))
+    knob(cfg, "channels_outer", list(orders), outer if len(orders) > 1 else orders[0])
+    if not cfg.is_fallback:
+        cfg.multi_filter(
+            lambda entity: fits(
+                machine, entity["tile_pixels"].val, entity["tile_channels"].val, width
+            )
+        )
+
+
+def chosen_tile(cfg: Any) -> Tile:
+    """Return the tile a configuration stands for."""
+    return Tile(
+        pixels=cfg["tile_pixels"].val,
+        channels=cfg["tile_channels"].val,
+        unroll=cfg["unroll"].val,
+        channels_outer=bool(cfg["channels_outer"].val),
+    )
+
+
+def weight_reader(weight: Any, tile_channels: int) -> Callable[[Any, Any, Any, Any], Any]:
+    """Return w(group, channel tile, k, channel in tile) for packed and unpacked weights.
+
+    Unpacked: (groups, depth, block). Packed for a tile: (groups, block / tile, depth, tile).
+    """
+    if len(weight.shape) == 4:
+        return lambda g, tile, k, c: weight[g, tile, k, c]
+    return lambda g, tile, k, c: weight[g, k, tile * tile_channels + c]
+
+
+def product(
+    shape: Shape,
+    tile: Tile,
+    read: Callable[[Any, Any, Any], Any],
+    weight: Any,
+    bias: Any,
+) -> Any:
+    """Return the accumulators (pixels, groups, channel tiles, channels): bias + Σ_k x·w.
+
+    `read(p, g, k)` gives the k-th input of group g at pixel p.
+    """
+    from tvm import te
+
+    weights = weight_reader(weight, tile.channels)
+    k = te.reduce_axis((0, shape.depth), "k")
+    return te.compute(
+        (shape.pixels, shape.groups, shape.block // tile.channels, tile.channels),
+        lambda p, g, t, c: te.sum(
+            read(p, g, k) * weights(g, t, k, c),
+            axis=k,
+            init=bias[g * shape.block + t * tile.channels + c],
+        ),
+        name="accumulators",
+    )
+
+
+def windowed_product(
+    shape: Shape,
+    tile: Tile,
+    window: tuple[int, int, int],
+    read: Callable[[Any, Any, Any, Any, Any], Any],
+    weight: Any,
+    bias: Any,
+) -> Any:
+    """Return the accumulators of a product whose reduction runs over kh, kw and channels.
+
+    `read(p, g, kh, kw, k)` gives channel k of group g below the window's tap (kh, kw) at pixel p.
+    """
+    from tvm import te
+
+    _, width, depth = window
+    weights = weight_reader(weight, tile.channels)
+    kh, kw, k = (te.reduce_axis((0, extent)) for extent in window)
+    return te.compute(
+        (shape.pixels, shape.groups, shape.block // tile.channels, tile.channels),
+        lambda p, g, t, c: te.sum(
+            read(p, g, kh, kw, k) * weights(g, t, (kh * width + kw) * depth + k, c),
+            axis=[kh, kw, k],
+            init=bias[g * shape.block + t * tile.channels + c],
+        ),
+        name="accumulators",
+    )
+
+
+def epilogue(
+    shape: Shape, tile: Tile, accumulators: Any, residual: Any | None, relu: bool
+) -> Any:
+    """Return the output (pixels, groups·block): accumulators [+ residual] [then ReLU]."""
+    from tvm import te, tir
+
+    def finish(p: Any, c: Any) -> Any:
+        within = c % shape.block
+        value = accumulators[
+            p, c // shape.block, within // tile.channels, within % tile.channels
+        ]
+        if residual is not None:
+            value = value + residual[p, c]
+        return te.max(value, tir.const(0, "float32")) if relu else value
+
+    return te.compute((shape.pixels, shape.groups * shape.block), finish, name="output")
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The loops of a scheduled product that producers may be computed at."""
+
+    pixels: Any  # over pixel tiles
+    reduction: Any  # over unrolled steps
+
+
+def schedule_product(
+    s: Any, output: Any, accumulators: Any, shape: Shape, tile: Tile, rows: int = 0
+) -> Loops:
+    """Schedule `output` and its accumulators; `rows` > 0 makes blocks of that many pixels outermost.
+
+    With `rows`, a producer of the inputs can be computed once for each such block.
+    """
+    width = vector_width(current_machine(), shape.block)
+    p, c = s[output].op.axis
+    g, c = s[output].split(c, factor=shape.block)
+    t, c = s[output].split(c, factor=tile.channels)
+    p, p_inner = s[output].split(p, factor=tile.pixels)
+    c_outer, c_inner = s[output].split(c, factor=width)
+    if rows:
+        block, p = s[output].split(p, factor=rows // tile.pixels)
+        s[output].reorder(block, g, t, p, p_inner, c_outer, c_inner)
+        s[output].parallel(block)  # a block of rows a core
+        at, outer = p, block
+    elif tile.channels_outer:
+        s[output].reorder(g, t, p, p_inner, c_outer, c_inner)
+        s[output].parallel(s[output].fuse(g, t))  # a tile's weights are read by one core only
+        at, outer = p, p
+    else:
+        s[output].reorder(p, g, t, p_inner, c_outer, c_inner)
+        s[output].parallel(p)
+        at, outer = t, p
+    s[output].unroll(p_inner)
+    s[output].unroll(c_outer)
+    s[output].vectorize(c_inner)
+    s[accumulators].compute_at(s[output], at)
+    return Loops(outer, _schedule_tile(s, accumulators, tile, width))
+
+
+def _schedule_tile(s: Any, accumulators: Any, tile: Tile, width: int) -> Any:
+    p, g, t, c = s[accumulators].op.axis
+    *taps, k = s[accumulators].op.reduce_axis
+    k_outer, k_inner = s[accumulators].split(k, factor=tile.unroll)
+    c_outer, c_inner = s[accumulators].split(c, factor=width)
+    # Weights of one step are loaded once and meet every pixel of the tile.
+    s[accumulators].reorder(g, t, *taps, k_outer, k_inner, p, c_outer, c_inner)
+    for axis in (k_inner, p, c_outer):
+        s[accumulators].unroll(axis)
+    s[accumulators].vectorize(c_inner)
+    return k_outer
+
+
+def load_together(s: Any, source: Any, accumulators: Any, loop: Any, tile: Tile) -> None:
+    """Load the inputs of one unrolled step as vectors, for multiply-adds by element.
+
+    Only where the multiply-add cannot read memory itself. The scope must be "global": TVM puts
+    small buffers of other scopes on the heap, where LLVM cannot keep them in registers.
+    """
+    if current_machine().fma_from_memory or tile.unroll == 1:
+        return
+    cached = s.cache_read(source, "global", [accumulators])
+    s[cached].compute_at(s[accumulators], loop)
+    *outer, k = s[cached].op.axis
+    k_outer, k_inner = s[cached].split(k, factor=min(tile.unroll, current_machine().lanes))
+    for axis in (*outer, k_outer):
+        s[cached].unroll(axis)
+    s[cached].vectorize(k_inner)
+
+
+def extents(weight: Any) -> tuple[int, int, int]:
+    """Return (groups, depth, block) of a weight, packed or not."""
+    groups, *middle, last = (int(extent) for extent in weight.shape)
+    if len(middle) == 1:
+        return groups, middle[0], last
+    return groups, middle[1], middle[0] * last
+
+
+def packed_for(weight: Any, cfg: Any) -> Any:
+    """Return the weight as the kernel will get it: while tuning, packed for the tile on trial."""
+    from tvm import autotvm, te
+
+    if len(weight.shape) == 4 or not autotvm.GLOBAL_SCOPE.in_tuning:
+        return weight
+    groups, depth, block = extents(weight)
+    tile = cfg["tile_channels"].val
+    return te.placeholder((groups, block // tile, depth, tile), weight.dtype, name="weight")
+
+
+def shape_and_tile(cfg: Any, output: Any) -> tuple[Any, Shape, Tile]:
+    """Recover the accumulators, shape and tile from a product's output."""
+    accumulators = next(t for t in output.op.input_tensors if t.op.name == "accumulators")
+    pixels, groups, tiles, channels = (int(extent) for extent in accumulators.shape)
+    depth = 1
+    for axis in accumulators.op.reduce_axis:
+        depth *= int(axis.dom.extent)
+    shape = Shape(
+        pixels=pixels,
+        row=pixels,
+        groups=groups,
+        depth=depth,
+        block=tiles * channels,
+        contiguous=int(accumulators.op.reduce_axis[-1].dom.extent),
+    )
+    return accumulators, shape, dataclasses.replace(chosen_tile(cfg), channels=channels)

@@ -1,0 +1,93 @@
+"""Register tiles: which pixels × channels blocks of the output a core can hold in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm_shufflenet.boards import Machine, machine_of_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One register tile of a matrix product."""
+
+    pixels: int
+    channels: int
+    unroll: int  # reduction steps unrolled
+    channels_outer: bool  # loop over channel tiles outside, pixels inside: weights stay in cache
+
+
+def current_machine() -> Machine:
+    """Return the machine of the target being compiled for."""
+    import tvm
+
+    return machine_of_model(str(tvm.target.Target.current(allow_none=False).model))
+
+
+def current_cores() -> int:
+    """Return how many cores the target being compiled for shares a kernel among."""
+    import tvm
+
+    return int(tvm.target.Target.current(allow_none=False).attrs.get("num-cores", 1))
+
+
+def divisors(number: int) -> list[int]:
+    """Return the divisors of `number`, ascending."""
+    return [candidate for candidate in range(1, number + 1) if number % candidate == 0]
+
+
+def vector_width(machine: Machine, block: int) -> int:
+    """Return the widest vector, in lanes, that divides a channel block."""
+    width = machine.lanes
+    while block % width:
+        width //= 2
+    return width
+
+
+def fits(machine: Machine, pixels: int, channels: int, width: int) -> bool:
+    """Tell whether a tile's accumulators and operands fit the vector registers.
+
+    Where a multiply-add reads and broadcasts its operand from memory, a tile needs its
+    accumulators, one row of weights and one register to spare; elsewhere also a register for
+    each pixel's inputs, of which four channels are loaded at once.
+    """
+    rows = channels // width
+    operands = rows + (1 if machine.fma_from_memory else pixels)
+    return pixels * rows + operands <= machine.vector_registers
+
+
+def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: int) -> float:
+    """Return the loads that a tile issues for each of its vector multiply-adds."""
+    rows = channels // width
+    if machine.fma_from_memory:
+        return 1 / rows + 1 / pixels
+    # Weights come in pairs (ldp), inputs four channels at a time.
+    return 0.5 / pixels + 0.25 / rows
+
+
+def best_tile(
+    machine: Machine, pixels: list[int], channels: list[int], width: int
+) -> tuple[int, int]:
+    """Return the fitting (pixels, channels) tile with the fewest loads per multiply-add."""
+    pairs = [(p, c) for p in pixels for c in channels if fits(machine, p, c, width)]
+    return min(pairs, key=lambda pair: (loads_per_multiply_add(machine, *pair, width), -pair[1]))
+
+
+def channel_tiles(block: int, width: int) -> list[int]:
+    """Return the channel tiles that divide a block into whole vectors."""
+    return [tile * width for tile in divisors(block // width) if tile <= 12]
+
+
+def pixel_tiles(pixels: int, machine: Machine) -> list[int]:
+    """Return the pixel tiles worth trying: divisors that registers can hold."""
+    return [tile for tile in divisors(pixels) if tile <= machine.vector_registers - 4]
+
+
+def knob(cfg: Any, name: str, candidates: list[int], default: int) -> None:
+    """Define a knob, and its value where no record is known."""
+    from tvm.autotvm.task.space import OtherOptionEntity
+
+    cfg.define_knob(name, candidates)
+    if cfg.is_fallback:
+        cfg[name] = OtherOptionEntity(default)

@@ -1,0 +1,40 @@
+"""Weights in the order in which a kernel on channel blocks reads them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvm_shufflenet.passes.channel_blocks import Blocked, spread
+from tvm_shufflenet.schedules.channels import Source
+
+
+def convolution_weight(
+    weight: np.ndarray, groups: int, stride: int, data: Blocked | None
+) -> tuple[np.ndarray, Source]:
+    """Return an OIHW weight as (groups, kh·kw·depth, stride), and how its input is read.
+
+    `data` is the map that is read, None for an NCHW image.
+    """
+    outputs, depth, kh, kw = weight.shape
+    size = outputs // groups
+    blocks = weight.reshape(groups, size, depth, kh, kw).transpose(0, 3, 4, 2, 1)
+    source = Source(1, depth * groups, depth * groups, depth * groups)
+    if data is not None:
+        source = data.source()
+        if groups == 1 and data.size != data.stride:
+            # One group reads every lane: rows of zeros for the padding keep reads contiguous.
+            full = np.zeros((1, kh, kw, data.lanes, size), "float32")
+            full[:, :, :, data.positions()] = blocks
+            blocks, depth = full, data.lanes
+            source = Source(1, data.lanes, data.lanes, data.lanes)
+    rows = blocks.reshape(groups, kh * kw * depth, size)
+    return spread(rows, size, stride), source
+
+
+def dense_weight(weight: np.ndarray, stride: int, maps: Blocked) -> np.ndarray:
+    """Return (outputs, channels·height·width) as (1, height·width·lanes, stride)."""
+    outputs = weight.shape[0]
+    rows = weight.reshape(outputs, maps.channels, maps.height, maps.width).transpose(2, 3, 1, 0)
+    full = np.zeros((maps.height, maps.width, maps.lanes, outputs), "float32")
+    full[:, :, maps.positions()] = rows
+    return spread(full.reshape(1, -1, outputs), outputs, stride)
