@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,9 +46,10 @@ def _kill_when_orphaned() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def child_environment() -> dict[str, str]:
-    """Return the environment in which a child honors `die_with_parent`."""
-    return {**os.environ, _PARENT: str(os.getpid()), "TOPHUB_LOCATION": "NONE"}
+def child_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return `base` (default: ours), extended so that a child honors `die_with_parent`."""
+    start = os.environ if base is None else base
+    return {**start, _PARENT: str(os.getpid()), "TOPHUB_LOCATION": "NONE"}
 
 
 class Service:
@@ -57,8 +59,19 @@ class Service:
     call `stop`.
     """
 
-    def __init__(self, module: str, arguments: list[str], *, log: Path | None = None) -> None:
-        self._command = [sys.executable, "-m", module, *arguments]
+    def __init__(
+        self,
+        module: str,
+        arguments: list[str],
+        *,
+        log: Path | None = None,
+        python: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`python` is the interpreter's command (default: this one), for one that is emulated."""
+        self._module = module
+        self._command = [*(python or (sys.executable,)), "-m", module, *arguments]
+        self._environment = environment
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.address = ("", 0)
@@ -87,7 +100,7 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=child_environment(),
+                env=child_environment(self._environment),
                 start_new_session=True,  # Ctrl-C is for the tuner, which then ends its services
             )
         atexit.register(self.stop)
@@ -115,7 +128,7 @@ class Service:
                 if not line:
                     break
         raise BoardUnreachable(
-            f"{self._command[2]} did not start within {timeout_s:g} s"
+            f"{self._module} did not start within {timeout_s:g} s"
             f"{f'; see {self._log}' if self._log else ''}"
         )
 
