@@ -8,10 +8,11 @@ from tvm_shufflenet.ops.operators import (
     OPERATORS,
     PREFIX,
     WITH_RESIDUAL,
+    Operator,
     attributes_of,
     call,
     ours,
     register,
 )
 
-__all__ = ["OPERATORS", "PREFIX", "WITH_RESIDUAL", "attributes_of", "call", "ours", "register"]
+__all__ = ["OPERATORS", "PREFIX", "WITH_RESIDUAL", "Operator", "attributes_of", "call", "ours", "register"]

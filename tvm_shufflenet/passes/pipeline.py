@@ -10,6 +10,8 @@ from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.canonicalize import Canonicalize
 from tvm_shufflenet.passes.fold_batch_norm import FoldBatchNorm
 from tvm_shufflenet.passes.fold_constants import FoldConstants
+from tvm_shufflenet.passes.fuse_depthwise_pointwise import FuseDepthwisePointwise
+from tvm_shufflenet.passes.merge_channel_shuffle import MergeChannelShuffle
 from tvm_shufflenet.passes.recognize_channel_shuffle import RecognizeChannelShuffle
 from tvm_shufflenet.passes.recognize_local_response_norm import RecognizeLocalResponseNorm
 from tvm_shufflenet.passes.simplify_inference import SimplifyInference
@@ -37,6 +39,7 @@ class PipelineOptions:
 
 def pipeline(options: PipelineOptions) -> tuple[Pass, ...]:
     """Return the passes, in order, that bring an imported network to our operators."""
+    merge = (MergeChannelShuffle(),) if options.merge_shuffles else ()
     return (
         FoldBatchNorm(),
         SimplifyInference(),
@@ -45,6 +48,8 @@ def pipeline(options: PipelineOptions) -> tuple[Pass, ...]:
         Canonicalize(),
         FoldConstants(),
         ToChannelBlocks(options.machine),
+        *merge,
+        FuseDepthwisePointwise(),
     )
 
 

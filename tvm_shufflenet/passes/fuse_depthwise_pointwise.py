@@ -1,0 +1,73 @@
+"""Compute a depthwise convolution inside the pointwise convolution that reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvm_shufflenet import ops
+from tvm_shufflenet.passes.constants import constant, value_of
+from tvm_shufflenet.passes.users import count_users
+from tvm_shufflenet.schedules.channels import Source
+
+
+@dataclass(frozen=True)
+class FuseDepthwisePointwise:
+    """depthwise → pointwise becomes one kernel; the bottleneck map never leaves the caches.
+
+    Nothing stands between the two in ShuffleNet (no ReLU after the depthwise convolution,
+    Sec. 3.2), so the depthwise bias goes through the product into the other one. Left alone: a
+    depthwise convolution with a ReLU or a second user.
+    """
+
+    name: str = "fuse_depthwise_pointwise"
+
+    def __call__(self, mod: Any) -> Any:
+        """Return the module with the pairs fused."""
+        from tvm import relay
+
+        mod = relay.transform.InferType()(mod)
+        users = count_users(mod["main"])
+
+        class Fuser(relay.ExprMutator):
+            def visit_call(self, call: Any) -> Any:
+                return _fused(call, users, self.visit) or super().visit_call(call)
+
+        mod["main"] = Fuser().visit(mod["main"])
+        return relay.transform.InferType()(mod)
+
+
+def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
+    operator = ops.ours(call)
+    if operator is None or operator.name != "pointwise":
+        return None
+    before = call.args[0]
+    inner = ops.ours(before)
+    if inner is None or inner.name != "depthwise" or users[before] > 1:
+        return None
+    depthwise, attributes = ops.attributes_of(before), ops.attributes_of(call)
+    if depthwise["relu"]:
+        return None
+    weight, bias, taps_bias = (value_of(e) for e in (*call.args[1:3], before.args[2]))
+    assert weight is not None and bias is not None and taps_bias is not None
+    through = _through(weight, taps_bias, Source(*attributes["source"]))
+    inputs = [visit(before.args[0]), before.args[1], call.args[1], constant(bias + through)]
+    residual = visit(call.args[3]) if len(call.args) > 3 else None
+    return ops.call(
+        "depthwise_pointwise",
+        inputs,
+        residual,
+        geometry=depthwise["geometry"],
+        source=attributes["source"],
+        relu=attributes["relu"],
+    )
+
+
+def _through(weight: np.ndarray, bias: np.ndarray, source: Source) -> np.ndarray:
+    """Return what a bias of the product's inputs, by lane, adds to its outputs."""
+    groups, depth, _ = weight.shape
+    lanes = np.array([[source.position(g, k, depth) for k in range(depth)] for g in range(groups)])
+    added = np.einsum("gk,gko->go", bias[lanes].astype("float64"), weight.astype("float64"))
+    return added.reshape(-1).astype("float32")
