@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import autotvm, te
-
 from tvm_shufflenet.schedules import matmul
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.depthwise import define_rows, define_run, schedule_taps, taps
@@ -108,9 +107,7 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     return s
 
 
-def _schedule_ordered(
-    s: Any, ordered: Any, sums: Any, where: Source, run: int, width: int
-) -> None:
+def _schedule_ordered(s: Any, ordered: Any, sums: Any, where: Source, run: int, width: int) -> None:
     """Write depthwise results, vectors along source channels, to where the product reads them."""
     output = s[ordered]
     p, q = output.op.axis

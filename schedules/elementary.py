@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import te, tir
-
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.tiles import current_machine, divisors, vector_width
 
@@ -64,9 +63,7 @@ def concatenation(first: Any, second: Any, copies: tuple[tuple[int, int, int, in
                     )
         return builder.get()
 
-    return te.extern(
-        (pixels, channels), [first, second], body, name="output", dtype="float32"
-    )
+    return te.extern((pixels, channels), [first, second], body, name="output", dtype="float32")
 
 
 def schedule_concatenation(outs: list[Any]) -> Any:

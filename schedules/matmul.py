@@ -35,9 +35,7 @@ class Shape:
     contiguous: int  # reduction steps whose inputs lie side by side: candidates for one load
 
 
-def define_space(
-    cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0, 1)
-) -> None:
+def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0, 1)) -> None:
     """Define the knobs of a matrix product: only tiles that fit the registers are in the space.
 
     A weight that is packed already leaves one channel tile.
@@ -138,17 +136,13 @@ def windowed_product(
     )
 
 
-def epilogue(
-    shape: Shape, tile: Tile, accumulators: Any, residual: Any | None, relu: bool
-) -> Any:
+def epilogue(shape: Shape, tile: Tile, accumulators: Any, residual: Any | None, relu: bool) -> Any:
     """Return the output (pixels, groups·block): accumulators [+ residual] [then ReLU]."""
     from tvm import te, tir
 
     def finish(p: Any, c: Any) -> Any:
         within = c % shape.block
-        value = accumulators[
-            p, c // shape.block, within // tile.channels, within % tile.channels
-        ]
+        value = accumulators[p, c // shape.block, within // tile.channels, within % tile.channels]
         if residual is not None:
             value = value + residual[p, c]
         return te.max(value, tir.const(0, "float32")) if relu else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import autotvm, te, tir
-
 from tvm_shufflenet.schedules.depthwise import define_rows, define_run, schedule_windowed
 from tvm_shufflenet.schedules.window import Window, padded
 

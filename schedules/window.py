@@ -55,14 +55,10 @@ def padded(data: Any, window: Window, fill: Any = None) -> Any:
         source = data[(n * window.height + row) * window.width + column, c]
         if border == 0:
             return source
-        inside = tir.all(
-            row >= 0, row < window.height, column >= 0, column < window.width
-        )
+        inside = tir.all(row >= 0, row < window.height, column >= 0, column < window.width)
         return tir.if_then_else(inside, source, tir.const(0, "float32") if fill is None else fill)
 
-    return te.compute(
-        (window.images, height, width, int(data.shape[1])), value, name="padded"
-    )
+    return te.compute((window.images, height, width, int(data.shape[1])), value, name="padded")
 
 
 def padded_image(data: Any, window: Window) -> Any:
@@ -76,9 +72,7 @@ def padded_image(data: Any, window: Window) -> Any:
         row, column = h - window.border, w - window.border
         if window.border == 0:
             return data[n, c, row, column]
-        inside = tir.all(
-            row >= 0, row < window.height, column >= 0, column < window.width
-        )
+        inside = tir.all(row >= 0, row < window.height, column >= 0, column < window.width)
         return tir.if_then_else(inside, data[n, c, row, column], tir.const(0, "float32"))
 
     return te.compute(

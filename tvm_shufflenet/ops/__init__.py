@@ -15,4 +15,13 @@ from tvm_shufflenet.ops.operators import (
     register,
 )
 
-__all__ = ["OPERATORS", "PREFIX", "WITH_RESIDUAL", "Operator", "attributes_of", "call", "ours", "register"]
+__all__ = [
+    "OPERATORS",
+    "PREFIX",
+    "WITH_RESIDUAL",
+    "Operator",
+    "attributes_of",
+    "call",
+    "ours",
+    "register",
+]

@@ -107,9 +107,7 @@ def call(name: str, arguments: list[Any], residual: Any | None = None, **attribu
     register()
     full = PREFIX + name + ("" if residual is None else "_add")
     inputs = arguments if residual is None else [*arguments, residual]
-    return relay.Call(
-        relay.op.op.get(full), inputs, tvm.ir.make_node("DictAttrs", **attributes)
-    )
+    return relay.Call(relay.op.op.get(full), inputs, tvm.ir.make_node("DictAttrs", **attributes))
 
 
 def plain(value: Any) -> Any:

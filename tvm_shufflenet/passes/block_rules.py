@@ -192,9 +192,7 @@ def _reopened(
     if bias is not None:
         if added is not None or operator.arguments[-1] != "bias":
             return None
-        arguments[-1] = constant(
-            value_of(arguments[-1]) + spread(bias, maps.size, maps.stride)
-        )
+        arguments[-1] = constant(value_of(arguments[-1]) + spread(bias, maps.size, maps.stride))
     if residual is not None:
         if added is not None or operator.name not in ops.WITH_RESIDUAL:
             return None
@@ -274,9 +272,7 @@ def pool(kind: str) -> Callable[..., Blocked | None]:
             return None  # ceil_mode reaches beyond the border
         if kind == "average" and window.border and not attrs.count_include_pad:
             return None
-        matrix = ops.call(
-            "pooling", [data.matrix], geometry=_as_tuple(window), kind=kind, relu=0
-        )
+        matrix = ops.call("pooling", [data.matrix], geometry=_as_tuple(window), kind=kind, relu=0)
         return _like(window, matrix, *data.layout)
 
     return rule
@@ -342,9 +338,7 @@ def _joined(first: Blocked, second: Blocked, machine: Machine) -> Blocked:
         [first.matrix, second.matrix],
         copies=tuple(tuple(copy) for copy in copies),
     )
-    return dataclasses.replace(
-        second, matrix=matrix, channels=channels, size=size, stride=stride
-    )
+    return dataclasses.replace(second, matrix=matrix, channels=channels, size=size, stride=stride)
 
 
 def lrn(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | None:

@@ -71,7 +71,5 @@ def _fold(item: Any, users: dict[Any, int], visit: Any) -> Any | None:
     if bias is not None:
         shift = shift + bias * scale
     weight = (weight * scale[:, None, None, None]).astype("float32")
-    convolution = relay.Call(
-        before.op, [visit(before.args[0]), constant(weight)], before.attrs
-    )
+    convolution = relay.Call(before.op, [visit(before.args[0]), constant(weight)], before.attrs)
     return relay.nn.bias_add(convolution, constant(shift.astype("float32")))

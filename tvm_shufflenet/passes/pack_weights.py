@@ -45,7 +45,7 @@ class PackWeights:
 
 
 def _packed(call: Any, arguments: list[Any], operator: Operator, target: Any) -> list[Any]:
-    from tvm import autotvm, te
+    from tvm import autotvm
 
     from tvm_shufflenet import schedules
 
@@ -53,29 +53,54 @@ def _packed(call: Any, arguments: list[Any], operator: Operator, target: Any) ->
     weight = value_of(arguments[which])
     if weight is None or weight.ndim != 3:
         return arguments
-    tensors = [
-        te.placeholder(tuple(int(e) for e in argument.checked_type.shape), name=f"input_{index}")
-        for index, argument in enumerate(call.args)
-    ]
-    count = len(operator.arguments)
-    attributes = ops.attributes_of(call)
-    values = [attributes[name] for name in operator.attributes]
-
-    def workload() -> tuple[Any, ...]:
-        residual = tensors[count] if len(tensors) > count else None
-        return (*tensors[:count], residual, *values)
-
     compute, _ = schedules.register()[operator.name]
     context = autotvm.DispatchContext.current
-    task = f"{operator.name}.tvm_shufflenet"
+    before = [tuple(int(e) for e in argument.checked_type.shape) for argument in call.args]
     with target:
-        compute(*workload())  # gives a configuration without a record its default values
-        config = context.query(target, autotvm.task.args_to_workload(workload(), task))
-        tile = int(config["tile_channels"].val)
-        packed = pack(weight, tile)
-        tensors[which] = te.placeholder(packed.shape, name="packed")
-        context.update(target, autotvm.task.args_to_workload(workload(), task), config)
+        compute(*_kernel_arguments(call, before))  # gives default values where no record is
+        config = context.query(target, _workload(call, before))
+        packed = pack(weight, int(config["tile_channels"].val))
+        after = [*before[:which], packed.shape, *before[which + 1 :]]
+        context.update(target, _workload(call, after), config)
     return [*arguments[:which], constant(packed), *arguments[which + 1 :]]
+
+
+def _kernel_arguments(call: Any, shapes: list[tuple[int, ...]]) -> tuple[Any, ...]:
+    """Return what the kernel of `call` is called with, for inputs of `shapes`."""
+    from tvm import te
+
+    operator = ops.ours(call)
+    assert operator is not None
+    tensors = [te.placeholder(shape, name=f"input_{i}") for i, shape in enumerate(shapes)]
+    attributes = ops.attributes_of(call)
+    values = [attributes[name] for name in operator.attributes]
+    count = len(operator.arguments)
+    if operator.name not in ops.WITH_RESIDUAL:
+        return (*tensors, *values)
+    residual = tensors[count] if len(tensors) > count else None
+    return (*tensors[:count], residual, *values)
+
+
+def _workload(call: Any, shapes: list[tuple[int, ...]]) -> Any:
+    from tvm import autotvm
+
+    operator = ops.ours(call)
+    assert operator is not None
+    task = f"{operator.name}.tvm_shufflenet"
+    return autotvm.task.args_to_workload(_kernel_arguments(call, shapes), task)
+
+
+def workload_of(call: Any) -> Any:
+    """Return the workload under which a call of ours was tuned: that with unpacked weights."""
+    operator = ops.ours(call)
+    assert operator is not None
+    shapes = [tuple(int(e) for e in argument.checked_type.shape) for argument in call.args]
+    if operator.name in _PACKED:
+        which = operator.arguments.index("weight")
+        if len(shapes[which]) == 4:
+            groups, tiles, depth, tile = shapes[which]
+            shapes[which] = (groups, depth, tiles * tile)
+    return _workload(call, shapes)
 
 
 def pack(weight: np.ndarray, tile: int) -> np.ndarray:

@@ -12,6 +12,8 @@ from tvm_shufflenet.passes.block_rules import RULES, Lowering
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat
 from tvm_shufflenet.passes.users import count_users
 
+KEPT = "tvm_shufflenet.operators_kept"
+
 
 @dataclass(frozen=True)
 class ToChannelBlocks:
@@ -20,7 +22,7 @@ class ToChannelBlocks:
     Bias, residual and ReLU go into the operator before them where it has no other user. What no
     rule covers (dilation, uneven borders, operators that networks of this kind do not use) keeps
     Relay's own operator on NCHW, with conversions around it; the names of those operators are in
-    the module's attribute ``tvm_shufflenet.kept``.
+    the module's attribute ``tvm_shufflenet.operators_kept``.
     """
 
     machine: Machine
@@ -43,13 +45,11 @@ class ToChannelBlocks:
         body = _plain(done[function.body])
         lowered = tvm.IRModule.from_expr(relay.Function(function.params, body))
         if kept:
-            lowered = lowered.with_attr("tvm_shufflenet.kept", sorted(set(kept)))
+            lowered = lowered.with_attr(KEPT, sorted(set(kept)))
         return relay.transform.InferType()(lowered)
 
 
-def _lowered(
-    expression: Any, done: dict[Any, Any], lowering: Lowering, kept: list[str]
-) -> Any:
+def _lowered(expression: Any, done: dict[Any, Any], lowering: Lowering, kept: list[str]) -> Any:
     from tvm import relay
 
     if isinstance(expression, relay.Tuple):
