@@ -25,6 +25,10 @@ def tensor_of(batch: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((batch, 3, SIDE, SIDE)).astype(np.float32)
 
 
+def listed(folder: str) -> set[str]:
+    return {entry.name for entry in Path(folder).iterdir()}
+
+
 def assert_right(network: Network, logits: np.ndarray, tensor: np.ndarray) -> None:
     np.testing.assert_allclose(logits, network.logits(tensor), rtol=TOLERANCE, atol=TOLERANCE)
 
@@ -236,13 +240,13 @@ def test_workers_are_as_many_as_asked_and_end_with_the_model(
 ) -> None:
     network.logits(tensor_of())  # numpy starts threads of its own
     for threads in {1, len(os.sched_getaffinity(0))}:
-        before = len(os.listdir("/proc/self/task"))
+        before = len(listed("/proc/self/task"))
         model = Model.load(package, threads=threads)
         assert_right(network, model(tensor_of()), tensor_of())
         # The model's own thread is the first of its workers.
-        assert len(os.listdir("/proc/self/task")) == before + threads
+        assert len(listed("/proc/self/task")) == before + threads
         model.close()
-        assert len(os.listdir("/proc/self/task")) == before
+        assert len(listed("/proc/self/task")) == before
 
 
 def test_a_forgotten_model_ends_its_thread(package: Path) -> None:
@@ -308,12 +312,12 @@ def test_a_pickled_model_is_loaded_again_with_its_settings(package: Path) -> Non
 
 
 def test_a_failed_load_leaves_nothing_open(package: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = listed("/proc/self/fd")
     with pytest.raises(PackageError, match="cannot open"):
         Model.load(package / "nothing")
     with pytest.raises(InputError):
         Model.load(package, threads=0)
-    assert os.listdir("/proc/self/fd") == before
+    assert listed("/proc/self/fd") == before
 
 
 _LEAN = """
