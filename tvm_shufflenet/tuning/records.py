@@ -25,9 +25,14 @@ AUTOTVM = "autotvm"
 ANSOR = "ansor"
 TUNERS = (AUTOTVM, ANSOR)
 
-# tvm.autotvm.MeasureErrorNo and tvm.auto_scheduler.MeasureErrorNo; they number these differently
+# MeasureErrorNo of tvm.autotvm and tvm.auto_scheduler
 OK = 0
+INSTANTIATION_ERROR = 1
+COMPILE_HOST = 2
+RUNTIME_DEVICE = 4
 WRONG_ANSWER = 5
+BUILD_TIMEOUT = 6
+RUN_TIMEOUT = 7
 _FAILED_COST = {AUTOTVM: 1e9, ANSOR: 1e10}
 
 
