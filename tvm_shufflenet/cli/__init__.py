@@ -10,6 +10,7 @@ import sys
 import click
 
 from tvm_shufflenet import __version__
+from tvm_shufflenet.cli.boards import boards_command
 from tvm_shufflenet.cli.compile import compile_command
 from tvm_shufflenet.cli.inspect import inspect_command
 from tvm_shufflenet.cli.models import models_command
@@ -32,7 +33,7 @@ def cli() -> None:
     """Run ShuffleNet on ARM CPUs: import, merge the shuffle, tune, compile, deploy, compare."""
 
 
-for command in (models_command, compile_command, inspect_command, run_command):
+for command in (models_command, boards_command, compile_command, inspect_command, run_command):
     cli.add_command(command)
 
 

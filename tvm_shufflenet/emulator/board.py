@@ -13,7 +13,7 @@ from tvm_shufflenet.errors import BoardError
 from tvm_shufflenet.rpc.processes import Service
 from tvm_shufflenet.rpc.tracker import LOOPBACK, Address
 
-_SERVER = "tvm_shufflenet.rpc.server"
+SERVER = "tvm_shufflenet.rpc.server"
 _EVALUATOR = "tvm_shufflenet.emulator.guest.evaluator:install"
 START_LIMIT_S = 120.0  # importing TVM takes 10 s in the guest, more on a busy host
 
@@ -60,7 +60,7 @@ def server(
     system = board_guest(board, report=report)
     counts = Path(tempfile.mkdtemp(prefix="tvm-shufflenet-counts-")) / "session"
     return Service(
-        _SERVER,
+        SERVER,
         server_arguments(board, tracker),
         log=log,
         python=python_command(system, counts),

@@ -55,6 +55,8 @@ def describe() -> dict[str, Any]:
     """Return what this machine is and how it is clocked; what cannot be read is None."""
     import tvm
 
+    from tvm_shufflenet.runtime.cpu import features_here
+
     frequency, temperature = _read(_FREQUENCY), _read(_TEMPERATURE)
     return {
         "tvm": tvm.__version__,
@@ -62,7 +64,10 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "arch": platform.machine(),
         "cpu": _cpu_name(),
+        "cpu_parts": _cpu_parts(),
+        "features": sorted(features_here()),
         "cores": os.cpu_count(),
+        "free_memory_bytes": _free_memory_bytes(),
         "governor": _read(_GOVERNOR),
         "frequency_mhz": round(int(frequency) / 1000) if frequency else None,
         "temperature_c": round(int(temperature) / 1000, 1) if temperature else None,
@@ -91,6 +96,20 @@ def _cpu_name() -> str | None:
         if name.strip() in ("model name", "Model", "Hardware"):
             return value.strip()
     return platform.processor() or None
+
+
+def _cpu_parts() -> list[str]:
+    """Return Arm's part number of every processor, in Linux's order; empty elsewhere."""
+    lines = (_read("/proc/cpuinfo") or "").splitlines()
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("CPU part")]
+
+
+def _free_memory_bytes() -> int | None:
+    for line in (_read("/proc/meminfo") or "").splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return None
 
 
 def main(arguments: list[str] | None = None) -> None:
