@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -60,7 +61,7 @@ def graph(output, *constants, source=(1, 3, 8, 8)) -> str:
 def test_multiply_adds_follow_from_shapes(output, constants, multiply_adds) -> None:
     (cost,) = kernel_costs(graph(output, *constants))
     assert cost.multiply_adds == multiply_adds
-    assert cost.name == "k"
+    assert (cost.name, cost.output) == ("k", output)
 
 
 def test_bytes_are_those_of_maps_and_constants() -> None:
@@ -88,9 +89,14 @@ def test_a_kernel_that_moves_data_is_bound_by_bandwidth() -> None:
     assert kernel.gflops == 0
 
 
-def test_the_profile_sorts_by_time_and_adds_the_bounds_up() -> None:
+def test_the_profile_sorts_functions_by_the_time_of_all_their_calls() -> None:
     (cost,) = kernel_costs(graph((1, 24, 4, 4)))
-    kernels = tuple(KernelTime(cost, seconds) for seconds in (1e-5, 3e-5, 2e-5))
-    profile = Profile("net", 1, kernels, 6e-5, PEAKS)
-    assert [kernel.seconds for kernel in profile.slowest_first()] == [3e-5, 2e-5, 1e-5]
+    other = dataclasses.replace(cost, name="other")
+    kernels = (KernelTime(cost, 1e-5), KernelTime(other, 3e-5), KernelTime(cost, 3e-5))
+    profile = Profile("net", 1, kernels, 8e-5, PEAKS)
+    first, second = profile.slowest_first()
+    assert (first.kernel.cost.name, first.calls) == ("k", 2)
+    assert first.total_s == pytest.approx(4e-5)
+    assert first.kernel.seconds == pytest.approx(2e-5)
+    assert (second.kernel.cost.name, second.calls) == ("other", 1)
     assert profile.bound_s() == pytest.approx(3 * kernels[0].bound_s(PEAKS))

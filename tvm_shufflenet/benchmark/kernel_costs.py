@@ -17,6 +17,7 @@ class KernelCost:
 
     node: int  # its index in the graph
     name: str  # the kernel's function, without TVM's prefix
+    output: Shape  # of the map it writes, in its own layout
     multiply_adds: int  # of its convolutions and matrix products
     activation_bytes: int  # maps read and written
     weight_bytes: int  # constants read
@@ -44,6 +45,7 @@ def kernel_costs(graph_json: str) -> tuple[KernelCost, ...]:
             KernelCost(
                 node=index,
                 name=node["attrs"]["func_name"].removeprefix(_PREFIX),
+                output=outputs[0],
                 multiply_adds=_multiply_adds(outputs[0], constants),
                 activation_bytes=_FLOAT_BYTES * sum(map(prod, [*maps, *outputs])),
                 weight_bytes=_FLOAT_BYTES * sum(map(prod, constants)),

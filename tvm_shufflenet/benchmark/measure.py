@@ -89,7 +89,7 @@ def _load(entry: Entry, stack: ExitStack) -> _Loaded | Result:
     setup = Setup(entry.export, entry.threads, entry.package)
     try:
         if not entry.ours:
-            process.prepare(entry.runner, setup)
+            process.prepare(entry.runner, entry.export)
         worker = stack.enter_context(Worker(entry.runner, setup))
         worker.load()
         difference = worker.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tvm_shufflenet.benchmark import results
 from tvm_shufflenet.benchmark.results import Report, Result
@@ -46,7 +47,7 @@ def _measured(group: list[Result]) -> list[Result]:
     return sorted(found, key=lambda result: result.median_ms or 0.0, reverse=True)
 
 
-def _draw(axis: object, group: list[Result]) -> None:
+def _draw(axis: Any, group: list[Result]) -> None:
     first = group[0]
     medians = [result.median_ms or 0.0 for result in group]
     tails = [
@@ -54,14 +55,15 @@ def _draw(axis: object, group: list[Result]) -> None:
         for result, median in zip(group, medians, strict=True)
         if result.samples is not None
     ]
-    bars = axis.barh(  # type: ignore[attr-defined]
+    bars = axis.barh(
         [result.title for result in group],
         medians,
         color=[_OURS if result.ours else _PEER for result in group],
         xerr=[[0.0] * len(tails), tails],
         capsize=2,
     )
-    axis.bar_label(bars, fmt="%.2f", padding=4)  # type: ignore[attr-defined]
-    axis.set_xlabel("milliseconds (median, whisker to p90)")  # type: ignore[attr-defined]
+    axis.margins(x=0.15)  # room for the labels
+    axis.bar_label(bars, fmt="%.2f", padding=4)
+    axis.set_xlabel("milliseconds (median, whisker to p90)")
     size = f"{first.height}x{first.width}"
-    axis.set_title(f"{first.network}, {size}, {cores(first.threads)}")  # type: ignore[attr-defined]
+    axis.set_title(f"{first.network}, {size}, {cores(first.threads)}")

@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from types import TracebackType
 from typing import Any
 
+from tvm_shufflenet.benchmark.environment import usable_cores
+from tvm_shufflenet.benchmark.export import Export
 from tvm_shufflenet.benchmark.interleave import Burst, ContestantFailed
 from tvm_shufflenet.benchmark.runners import Setup, card
 from tvm_shufflenet.benchmark.verify import Difference
@@ -22,13 +25,14 @@ RUN_LIMIT_S = 300.0
 _CHUNK_BYTES = 1 << 16
 
 
-def prepare(runner: str, setup: Setup) -> None:
-    """Convert or compile for `runner` in a process that ends afterwards.
+@cache
+def prepare(runner: str, export: Export) -> None:
+    """Convert or compile for `runner` in a process that ends afterwards; once is enough.
 
     Raises:
         ContestantFailed: if that does not work.
     """
-    with Worker(runner, setup, compiler=True) as worker:
+    with Worker(runner, Setup(export, usable_cores()), compiler=True) as worker:
         worker.ask("prepare", PREPARE_LIMIT_S)
 
 

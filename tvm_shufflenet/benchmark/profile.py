@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 from tvm_shufflenet.benchmark.kernel_costs import KernelCost, kernel_costs
@@ -51,6 +51,19 @@ class KernelTime:
 
 
 @dataclass(frozen=True)
+class KernelGroup:
+    """One function of the library, however often the graph calls it."""
+
+    kernel: KernelTime  # its mean time a call
+    calls: int
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all its calls in one inference."""
+        return self.kernel.seconds * self.calls
+
+
+@dataclass(frozen=True)
 class Profile:
     """A package's kernels in the order of execution."""
 
@@ -60,9 +73,16 @@ class Profile:
     whole_s: float  # median of a whole inference, run as usual
     peaks: Peaks
 
-    def slowest_first(self) -> tuple[KernelTime, ...]:
-        """Return the kernels by falling time."""
-        return tuple(sorted(self.kernels, key=lambda kernel: -kernel.seconds))
+    def slowest_first(self) -> tuple[KernelGroup, ...]:
+        """Return the kernels by falling time, those called more than once together."""
+        calls: dict[str, list[KernelTime]] = {}
+        for kernel in self.kernels:
+            calls.setdefault(kernel.cost.name, []).append(kernel)
+        groups = [
+            KernelGroup(KernelTime(same[0].cost, mean(k.seconds for k in same)), len(same))
+            for same in calls.values()
+        ]
+        return tuple(sorted(groups, key=lambda group: -group.total_s))
 
     def bound_s(self) -> float:
         """Return the sum of the kernels' bounds."""
@@ -96,8 +116,7 @@ def profile(package: Path, threads: int, inferences: int = 50) -> Profile:
     finally:
         runner.close()
     kernels = tuple(
-        KernelTime(cost, statistics.median(seconds))
-        for cost, seconds in zip(costs, times, strict=True)
+        KernelTime(cost, median(seconds)) for cost, seconds in zip(costs, times, strict=True)
     )
     return Profile(manifest.model, threads, kernels, whole_s, peaks)
 
@@ -126,7 +145,7 @@ def _time(
             execute(cost.node)
             seconds.append(time.perf_counter() - start)
     kept: list[Sequence[float]] = [seconds[_WARMUP:] for seconds in times]
-    return costs, kept, statistics.median(whole_times[_WARMUP:])
+    return costs, kept, median(whole_times[_WARMUP:])
 
 
 def _fill_input(tvm: Any, graph: Any) -> None:

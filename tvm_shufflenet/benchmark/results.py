@@ -81,6 +81,7 @@ def _plain(result: Result) -> dict[str, Any]:
         plain["median_ms"] = samples.median_s * 1e3
         plain["p90_ms"] = samples.p90_s * 1e3
         plain["p99_ms"] = samples.p99_s * 1e3
+        plain["warnings"] = samples.warnings()
         plain["rounds"] = samples.rounds
         plain["warmups"] = samples.warmups
     return plain

@@ -15,8 +15,9 @@ from tvm_shufflenet.benchmark.statistics import Ratio, speedup
 def benchmark_table(group: Sequence[Result]) -> Table:
     """Return the results that were measured against each other, the fastest first.
 
-    The last column says how many times faster our first package is than that runtime, with the
-    least and the most favorable round.
+    An exclamation mark stands where samples are too unsteady to be quoted. The last column says
+    how many times faster our first package is than that runtime, with the least and the most
+    favorable round.
     """
     first = group[0]
     table = Table(
@@ -24,7 +25,7 @@ def benchmark_table(group: Sequence[Result]) -> Table:
         title_justify="left",
     )
     table.add_column("runtime")
-    for heading in ("median ms", "p90", "p99", "error / scale"):
+    for heading in ("median ms", "p90", "p99", "deviation", "error / scale"):
         table.add_column(heading, justify="right")
     table.add_column("ours is faster by")
     ours = _first_ours(group)
@@ -33,7 +34,7 @@ def benchmark_table(group: Sequence[Result]) -> Table:
         name = f"{result.title} {result.version}" if not result.ours else result.title
         mark = "  <- best peer" if result is peer else ""
         if result.samples is None:
-            table.add_row(name, result.status.upper(), "", "", _error(result), result.detail)
+            table.add_row(name, result.status.upper(), "", "", "", _error(result), result.detail)
             continue
         ratio = ""
         if ours is not None and ours.samples is not None and result is not ours:
@@ -44,6 +45,7 @@ def benchmark_table(group: Sequence[Result]) -> Table:
             milliseconds(samples.median_s),
             milliseconds(samples.p90_s),
             milliseconds(samples.p99_s),
+            f"{samples.deviation:.0%}{' !' if samples.warnings() else ''}",
             _error(result),
             ratio,
             style="bold" if result.ours else None,
@@ -148,13 +150,15 @@ def profile_table(profile: Profile, shown: int) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
     total_s = sum(kernel.seconds for kernel in profile.kernels)
-    for kernel in profile.slowest_first()[:shown]:
-        cost = kernel.cost
+    for group in profile.slowest_first()[:shown]:
+        kernel, cost = group.kernel, group.kernel.cost
         counted = cost.multiply_adds > 0
         table.add_row(
             cost.name,
+            "x".join(map(str, cost.output)),
+            str(group.calls),
             f"{kernel.seconds * 1e6:.1f}",
-            f"{kernel.seconds / total_s:.1%}",
+            f"{group.total_s / total_s:.1%}",
             f"{cost.multiply_adds / 1e6:.2f}" if counted else "",
             f"{kernel.gflops:.1f}" if counted else "",
             f"{kernel.gflops / peaks.gflops:.0%}" if counted else "",

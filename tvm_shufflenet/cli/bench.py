@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tvm_shufflenet.boards import LOCAL
 from tvm_shufflenet.cli.console import print_table, progress
 from tvm_shufflenet.cli.sizes import size_option
 from tvm_shufflenet.cli.threads import ALL_CORES, parse_threads
@@ -47,7 +48,7 @@ class _Request:
 )
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--untuned", is_flag=True, help="Compile ours without tuning records.")
-@click.option("--board", default="local", show_default=True, help="Where to measure.")
+@click.option("--board", default=LOCAL, show_default=True, help="Where to measure.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write raw samples.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Write a bar chart (PNG, SVG, PDF).")
 @click.option(
@@ -96,8 +97,6 @@ def bench_command(
 
 
 def _measure_on(board: str, request: _Request) -> Report:
-    from tvm_shufflenet.boards import LOCAL
-
     if board != LOCAL:
         raise InputError(f"bench measures on this machine; it cannot run on {board!r}")
     return _measure(request)
@@ -127,7 +126,7 @@ def _measure_case(
     from tvm_shufflenet.benchmark.measure import measure
 
     case = packages.Case(network=name, size=request.size, threads=threads)
-    entries = packages.our_entries(case, "local", scratch, tell, untuned=request.untuned)
+    entries = packages.our_entries(case, LOCAL, scratch, tell, untuned=request.untuned)
     entries += packages.peer_entries(case, entries[0].export, request.peers)
     return measure(entries, Plan(rounds=request.rounds), tell)
 
@@ -148,13 +147,18 @@ def show(report: Report) -> None:
 
 
 def print_warnings(report: Report) -> None:
-    """Say on stderr what makes the figures doubtful."""
+    """Say on stderr what makes the figures doubtful, and what to do about it."""
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
-    for result in report.results:
-        for warning in result.samples.warnings() if result.samples else ():
-            where = f"{result.network}, {result.threads} threads, {result.title}"
-            click.echo(f"warning: {where}: {warning}", err=True)
+    measured = [(result, result.samples) for result in report.results if result.samples]
+    shaky = [(result, samples) for result, samples in measured if samples.warnings()]
+    if shaky:
+        result, samples = max(shaky, key=lambda pair: pair[1].deviation)
+        click.echo(
+            f"warning: {len(shaky)} of {len(measured)} measurements are unsteady, "
+            f"{result.title} on {result.network} the most: {samples.warnings()[0]}",
+            err=True,
+        )
 
 
 def _write(report: Report, json_file: Path | None, plot: Path | None) -> None:

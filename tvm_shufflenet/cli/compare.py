@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from tvm_shufflenet.boards import LOCAL
 from tvm_shufflenet.cli.bench import (
     command_line,
     fail_if_ours_is_wrong,
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
     from tvm_shufflenet.benchmark.results import Report, Result
 
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    sizes: tuple[Size, ...]
+    threads: int
+    rounds: int
+    untuned: bool
 
 
 @click.command("compare")
@@ -43,7 +53,7 @@ Size = tuple[int, int]
     multiple=True,
     help="A package made earlier, instead of compiling that network; repeatable.",
 )
-@click.option("--board", default="local", show_default=True, help="Where to compile for and run.")
+@click.option("--board", default=LOCAL, show_default=True, help="Where to compile for and run.")
 @click.option(
     "--threads",
     default="1",
@@ -55,6 +65,12 @@ Size = tuple[int, int]
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--untuned", is_flag=True, help="Compile without tuning records.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, raw samples included.")
+@click.option(
+    "--from",
+    "earlier",
+    type=click.Path(path_type=Path),
+    help="Show what --json printed; measure nothing.",
+)
 def compare_command(
     sizes: tuple[Size, ...],
     folders: tuple[Path, ...],
@@ -63,43 +79,54 @@ def compare_command(
     rounds: int,
     untuned: bool,
     as_json: bool,
+    earlier: Path | None,
 ) -> None:
     """Time ShuffleNet 0.5x (arch2), ShuffleNet 1x and AlexNet in turn and print Table 8 anew.
 
     Every package is checked against PyTorch before it is timed.
     """
-    from tvm_shufflenet.benchmark import environment
-    from tvm_shufflenet.benchmark.results import Report
+    from tvm_shufflenet.benchmark import results
 
-    if board != "local":
-        raise InputError(f"compare runs on this machine; it cannot run on {board!r}")
-    stamped = environment.stamp()
-    found: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="tvm-shufflenet-") as scratch, progress() as tell:
-        given = _given(folders, threads, sizes)
-        for size in sizes:
-            entries = _entries(size, given, threads, Path(scratch), tell, untuned)
-            found += _measure(entries, rounds, tell)
-    report = Report(command_line(), stamped, tuple(found), environment.load_warnings(stamped))
+    if earlier is not None:
+        report = results.read(earlier)
+    else:
+        request = _Request(sizes=sizes, threads=threads, rounds=rounds, untuned=untuned)
+        report = _measure_on(board, request, folders)
     if as_json:
         click.echo(report.to_json(), nl=False)
     else:
-        _show(report, sizes)
+        _show(report)
     print_warnings(report)
     fail_if_ours_is_wrong(report)
 
 
-def _given(
-    folders: tuple[Path, ...], threads: int, sizes: tuple[Size, ...]
-) -> dict[tuple[str, Size], Entry]:
+def _measure_on(board: str, request: _Request, folders: tuple[Path, ...]) -> Report:
+    from tvm_shufflenet.benchmark import environment
+    from tvm_shufflenet.benchmark.interleave import Plan
+    from tvm_shufflenet.benchmark.measure import measure
+    from tvm_shufflenet.benchmark.results import Report
+
+    if board != LOCAL:
+        raise InputError(f"compare runs on this machine; it cannot run on {board!r}")
+    stamped = environment.stamp()
+    found: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="tvm-shufflenet-") as scratch, progress() as tell:
+        given = _given(folders, request)
+        for size in request.sizes:
+            entries = _entries(size, given, request, Path(scratch), tell)
+            found += measure(entries, Plan(rounds=request.rounds), tell)
+    return Report(command_line(), stamped, tuple(found), environment.load_warnings(stamped))
+
+
+def _given(folders: tuple[Path, ...], request: _Request) -> dict[tuple[str, Size], Entry]:
     """Return the user's packages by network and size; one that has no row is refused."""
     from tvm_shufflenet.benchmark import packages, table8
 
     found = {}
     for folder in folders:
-        entry = packages.recognize(folder, threads)
+        entry = packages.recognize(folder, request.threads)
         size = (entry.export.height, entry.export.width)
-        if entry.export.network not in table8.NETWORKS or size not in sizes:
+        if entry.export.network not in table8.NETWORKS or size not in request.sizes:
             raise InputError(
                 f"{folder} is {entry.export.network} at {size[0]}x{size[1]}, which is not in this "
                 f"table; it has {', '.join(table8.NETWORKS)} at the sizes given by --size"
@@ -111,10 +138,9 @@ def _given(
 def _entries(
     size: Size,
     given: dict[tuple[str, Size], Entry],
-    threads: int,
+    request: _Request,
     scratch: Path,
     tell: Progress,
-    untuned: bool,
 ) -> list[Entry]:
     from tvm_shufflenet.benchmark import packages, table8
     from tvm_shufflenet.benchmark.export import export
@@ -127,25 +153,18 @@ def _entries(
             entries.append(given[network, size])
             continue
         tell(f"{network} at {size[0]}x{size[1]}: compiling")
-        case = packages.Case(network=network, size=size, threads=threads)
-        package = packages.compile_package(case, "local", scratch, untuned=untuned)
+        case = packages.Case(network=network, size=size, threads=request.threads)
+        package = packages.compile_package(case, LOCAL, scratch, untuned=request.untuned)
         exported = export(network, *size, case.seed)
-        entries.append(Entry(OURS, packages.MERGED, exported, threads, package))
+        entries.append(Entry(OURS, packages.MERGED, exported, request.threads, package))
     return entries
 
 
-def _measure(entries: list[Entry], rounds: int, tell: Progress) -> tuple[Result, ...]:
-    from tvm_shufflenet.benchmark.interleave import Plan
-    from tvm_shufflenet.benchmark.measure import measure
-
-    return measure(entries, Plan(rounds=rounds), tell)
-
-
-def _show(report: Report, sizes: tuple[Size, ...]) -> None:
+def _show(report: Report) -> None:
     from tvm_shufflenet import models
     from tvm_shufflenet.benchmark import table8, tables
 
-    for size in sizes:
+    for size in dict.fromkeys((result.height, result.width) for result in report.results):
         results = [entry for entry in report.results if (entry.height, entry.width) == size]
         counted = {name: models.multiply_adds(name, size) for name in table8.NETWORKS}
         print_table(tables.paper_table(table8.rows(results, counted)))

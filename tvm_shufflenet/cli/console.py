@@ -11,14 +11,17 @@ from tvm_shufflenet.errors import ToolchainError
 if TYPE_CHECKING:
     from rich.table import Table
 
+_PIPE_COLUMNS = 1000
+
 
 def print_table(table: Table) -> None:
     """Print a table; into a pipe at its full width, where rich would assume 80 columns."""
     from rich.console import Console
 
     console = Console()
-    needed = console.measure(table).maximum
-    console.print(table, width=console.width if console.is_terminal else needed)
+    if not console.is_terminal:
+        console = Console(width=_PIPE_COLUMNS)
+    console.print(table)
 
 
 @contextmanager
