@@ -10,6 +10,7 @@ import pytest
 from tvm_shufflenet.benchmark.kernel_costs import kernel_costs
 from tvm_shufflenet.benchmark.peaks import Peaks
 from tvm_shufflenet.benchmark.profile import KernelTime, Profile
+from tvm_shufflenet.benchmark.tables import profile_table
 
 
 def graph(output, *constants, source=(1, 3, 8, 8)) -> str:
@@ -87,6 +88,19 @@ def test_a_kernel_that_moves_data_is_bound_by_bandwidth() -> None:
     assert kernel.limit(PEAKS) == "bandwidth"
     assert kernel.bound_s(PEAKS) == pytest.approx(cost.activation_bytes / 50e9)
     assert kernel.gflops == 0
+
+
+def test_the_profile_table_has_a_heading_a_cell() -> None:
+    (cost,) = kernel_costs(graph((1, 24, 4, 4), (24, 3, 3, 3)))
+    table = profile_table(Profile("net", 1, (KernelTime(cost, 1e-5),), 1e-5, PEAKS), 5)
+    assert [str(column.header) for column in table.columns][:4] == [
+        "kernel",
+        "output",
+        "calls",
+        "us each",
+    ]
+    assert all(str(column.header) for column in table.columns)
+    assert [next(iter(column.cells)) for column in table.columns][:3] == ["k", "1x24x4x4", "1"]
 
 
 def test_the_profile_sorts_functions_by_the_time_of_all_their_calls() -> None:

@@ -44,7 +44,7 @@ def kernel_costs(graph_json: str) -> tuple[KernelCost, ...]:
         found.append(
             KernelCost(
                 node=index,
-                name=node["attrs"]["func_name"].removeprefix(_PREFIX),
+                name=short_name(node["attrs"]["func_name"]),
                 output=outputs[0],
                 multiply_adds=_multiply_adds(outputs[0], constants),
                 activation_bytes=_FLOAT_BYTES * sum(map(prod, [*maps, *outputs])),
@@ -52,6 +52,11 @@ def kernel_costs(graph_json: str) -> tuple[KernelCost, ...]:
             )
         )
     return tuple(found)
+
+
+def short_name(function: str) -> str:
+    """Return a kernel's function name without the prefix that TVM gives them all."""
+    return function.removeprefix(_PREFIX)
 
 
 def _is_constant(node: dict[str, object]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from tvm_shufflenet.benchmark.kernel_costs import KernelCost, kernel_costs
+from tvm_shufflenet.benchmark.kernel_costs import KernelCost, kernel_costs, short_name
 from tvm_shufflenet.benchmark.peaks import Peaks, measure_peaks
 from tvm_shufflenet.boards import LOCAL, load_board
 from tvm_shufflenet.compiler import load_tvm
@@ -72,6 +72,7 @@ class Profile:
     kernels: tuple[KernelTime, ...]
     whole_s: float  # median of a whole inference, run as usual
     peaks: Peaks
+    tuned: frozenset[str] = frozenset()  # names of the kernels that a tuning record served
 
     def slowest_first(self) -> tuple[KernelGroup, ...]:
         """Return the kernels by falling time, those called more than once together."""
@@ -118,7 +119,8 @@ def profile(package: Path, threads: int, inferences: int = 50) -> Profile:
     kernels = tuple(
         KernelTime(cost, median(seconds)) for cost, seconds in zip(costs, times, strict=True)
     )
-    return Profile(manifest.model, threads, kernels, whole_s, peaks)
+    tuned = frozenset(short_name(kernel.name) for kernel in manifest.kernels if kernel.record)
+    return Profile(manifest.model, threads, kernels, whole_s, peaks, tuned)
 
 
 def _time(

@@ -137,8 +137,10 @@ def profile_table(profile: Profile, shown: int) -> Table:
         title_justify="left",
     )
     table.add_column("kernel", no_wrap=True)
+    table.add_column("output", no_wrap=True)
     for heading in (
-        "us",
+        "calls",
+        "us each",
         "share",
         "M mult-adds",
         "GFLOPS",
@@ -149,6 +151,7 @@ def profile_table(profile: Profile, shown: int) -> Table:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
+    table.add_column("tuned", no_wrap=True)
     total_s = sum(kernel.seconds for kernel in profile.kernels)
     for group in profile.slowest_first()[:shown]:
         kernel, cost = group.kernel, group.kernel.cost
@@ -166,6 +169,7 @@ def profile_table(profile: Profile, shown: int) -> Table:
             f"{kernel.gb_s:.1f}",
             f"{kernel.seconds / kernel.bound_s(peaks):.1f}",
             kernel.limit(peaks),
+            "yes" if cost.name in profile.tuned else "",
         )
     return table
 

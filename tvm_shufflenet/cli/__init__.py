@@ -10,10 +10,13 @@ import sys
 import click
 
 from tvm_shufflenet import __version__
+from tvm_shufflenet.cli.bench import bench_command
 from tvm_shufflenet.cli.boards import boards_command
+from tvm_shufflenet.cli.compare import compare_command
 from tvm_shufflenet.cli.compile import compile_command
 from tvm_shufflenet.cli.inspect import inspect_command
 from tvm_shufflenet.cli.models import models_command
+from tvm_shufflenet.cli.profile import profile_command
 from tvm_shufflenet.cli.run import run_command
 from tvm_shufflenet.errors import TvmShufflenetError
 
@@ -33,7 +36,16 @@ def cli() -> None:
     """Run ShuffleNet on ARM CPUs: import, merge the shuffle, tune, compile, deploy, compare."""
 
 
-for command in (models_command, boards_command, compile_command, inspect_command, run_command):
+for command in (
+    models_command,
+    boards_command,
+    compile_command,
+    inspect_command,
+    run_command,
+    compare_command,
+    bench_command,
+    profile_command,
+):
     cli.add_command(command)
 
 

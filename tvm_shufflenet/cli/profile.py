@@ -63,6 +63,7 @@ def _plain(found: Profile) -> dict[str, Any]:
                 "microseconds": kernel.seconds * 1e6,
                 "bound_microseconds": kernel.bound_s(found.peaks) * 1e6,
                 "limit": kernel.limit(found.peaks),
+                "tuned": kernel.cost.name in found.tuned,
             }
             for kernel in found.kernels
         ],
