@@ -13,17 +13,21 @@ from dataclasses import replace
 from tvm_shufflenet.tuning import verdicts
 from tvm_shufflenet.tuning.events import Observer, Warned
 from tvm_shufflenet.tuning.records import OK, Candidate, Record
-from tvm_shufflenet.tuning.station import Station, Subject
+from tvm_shufflenet.tuning.station import Station
 from tvm_shufflenet.tuning.verdicts import FAILED, UNVERIFIED, VERIFIED, WRONG, Verdict
+from tvm_shufflenet.tuning.work import Subject
 
 _ROUNDS = 3
+_CLOSE = 1.15  # what was slower than this times the fastest has no chance
 _UNSTABLE = 0.15  # spread of the winner's re-measured times that is worth a warning
 
 
 def finalists(records: Sequence[Record], known: Mapping[str, Verdict], count: int) -> list[Record]:
     """Return the fastest records of one workload that may be right, fastest first."""
     usable = [r for r in records if verdicts.status(r, known) in (VERIFIED, UNVERIFIED)]
-    return sorted(usable, key=lambda r: (verdicts.cost_s(r, known), r.key))[:count]
+    usable.sort(key=lambda r: (verdicts.cost_s(r, known), r.key))
+    limit = _CLOSE * verdicts.cost_s(usable[0], known) if usable else 0.0
+    return [r for r in usable[:count] if verdicts.cost_s(r, known) <= limit]
 
 
 def settle(
@@ -41,15 +45,14 @@ def settle(
     right = _checked(station, subject, rivals, known, keep)
     if len(right) < 2:
         return
-    # Every rival gets the same number of runs: no cutting short.
     costs: dict[str, list[float]] = {key: [] for key in right}
-    contenders = [rival for rival in rivals if rival.key in right]
+    pairs: list[tuple[Candidate, Subject]] = [(r, subject) for r in rivals if r.key in right]
+    # Every rival gets the same number of runs: no cutting short.
     limit, subject.best_s = subject.best_s, float("inf")
-    for _ in range(_ROUNDS):
-        pairs: list[tuple[Candidate, Subject]] = [(rival, subject) for rival in contenders]
-        for outcome in station.measure(pairs):
-            if outcome.record.error_no == OK:
-                costs[outcome.record.key] += outcome.record.costs_s
+    for outcome in station.measure(pairs, rounds=_ROUNDS):
+        if outcome.record.error_no == OK:
+            costs[outcome.record.key] += outcome.record.costs_s
+        subject.best_s = float("inf")
     subject.best_s = limit
     for key, values in costs.items():
         if values:

@@ -26,6 +26,7 @@ Array = npt.NDArray[Any]
 # A float32 sum of thousands of products is off by 1e-6 of the largest value, Winograd by 1e-5;
 # a wrong index is off by about 1.
 TOLERANCE = 1e-4
+_QUICK_S = 5e-3  # a first estimate is averaged over this long
 _SPREAD = 0.10  # (max - min) / median above which a promising time is measured again
 _EXTRA_ROUNDS = 3
 _PROMISING = 1.1  # times the best known cost
@@ -160,8 +161,12 @@ def _time(module: Any, arguments: list[Any], job: RunJob) -> tuple[float, ...]:
 
     options = job.options
     first = run(1, 1)[0]
-    if options.unit != "seconds" or first > job.cut_above:
-        return (first,)  # counts repeat exactly; a slow kernel needs no second look
+    if options.unit != "seconds":
+        return (first,)  # counts repeat exactly
+    if first < _QUICK_S:
+        first = run(math.ceil(_QUICK_S / max(first, 1e-9)), 1)[0]
+    if first > job.cut_above:
+        return (first,)  # too slow to be worth a second look
     wanted = math.ceil(options.min_repeat_ms / 1e3 / max(first, 1e-9))
     number = max(options.number, min(wanted, 100_000))
     costs = run(number, options.repeat)

@@ -58,14 +58,14 @@ class Shares:
     search: float
     build: float
     measure: float  # the board was at work, or at least one server of a farm
-    choose: float  # re-measuring and verifying the finalists
+    choose: float  # settling on the best at the end; its own builds and measurements are above
     wait: float  # the board was away
     total: float
 
     @property
     def overhead(self) -> float:
         """Share of the wall time in which nothing was measured."""
-        return 1.0 - (self.measure + self.choose) / self.total if self.total else 0.0
+        return 1.0 - self.measure / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

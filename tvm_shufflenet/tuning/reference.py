@@ -76,11 +76,9 @@ def _random(kernel: Kernel, seed: int) -> list[Array]:
     arrays: list[Array] = []
     for tensor in kernel.inputs:
         shape = tuple(int(extent) for extent in tensor.shape)
-        if str(tensor.dtype).startswith("float"):
-            values = generator.uniform(-1.0, 1.0, shape)
-        else:
-            values = generator.integers(0, 4, shape)
-        arrays.append(values.astype(str(tensor.dtype)))
+        is_float = str(tensor.dtype).startswith("float")
+        low, high = (-1.0, 1.0) if is_float else (0.0, 4.0)
+        arrays.append(generator.uniform(low, high, shape).astype(str(tensor.dtype)))
     return arrays
 
 

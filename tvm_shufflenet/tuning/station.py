@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,80 +19,35 @@ from tvm_shufflenet.boards import Board
 from tvm_shufflenet.errors import BoardUnreachable, ToolchainError
 from tvm_shufflenet.rpc.session import Link, wait_for
 from tvm_shufflenet.tuning import build, measure, reference
-from tvm_shufflenet.tuning.build import BuildJob, Built
+from tvm_shufflenet.tuning.build import BuildJob
 from tvm_shufflenet.tuning.events import BoardBack, BoardLost, Observer
 from tvm_shufflenet.tuning.measure import Measured, RunJob
 from tvm_shufflenet.tuning.pool import DONE, ERROR, TIMEOUT, Finished, Job, Pool
 from tvm_shufflenet.tuning.records import (
-    AUTOTVM,
     BUILD_TIMEOUT,
     COMPILE_HOST,
     INSTANTIATION_ERROR,
     OK,
     RUN_TIMEOUT,
     RUNTIME_DEVICE,
-    WRONG_ANSWER,
     Candidate,
-    Record,
 )
-from tvm_shufflenet.tuning.verdicts import VERIFIED, WRONG, Verdict
+from tvm_shufflenet.tuning.work import (
+    Clock,
+    Outcome,
+    Subject,
+    Work,
+    failed,
+    line,
+    measured,
+    remove,
+    session_limit_s,
+)
 
 _CHANCES = 2  # measurements that may end badly before the candidate is held to be guilty
-_NETWORK_FLOPS = 280e6  # what `Rpc.session_timeout_s` is meant for: 140 M multiply-adds
-_BASE_SHARE = 0.1  # of that limit, for a kernel of no work at all
-_UPLOAD_BYTES_PER_S = 1e6  # slowest connection to a board that we allow for
 _GRACE_S = 5.0  # the server ends an expired session; we kill our side this much later
 _REFERENCE_LIMIT_S = 600.0
-_CUT_FACTOR = 4.0  # a first run this much slower than the best is not repeated
-
-
-@dataclass
-class Subject:
-    """A task as the station sees it: what it takes to build, check and time its candidates."""
-
-    name: str
-    tuner: str
-    flops: float
-    example: Candidate  # any candidate: describes the task
-    registry: tuple[Any, ...] | None  # Ansor: its entry of TVM's workload registry
-    data: str = ""  # .npz with inputs and expected output, once prepared
-    reference: str = ""  # what the expected output was computed with
-    best_s: float = float("inf")
-
-    @property
-    def checked_each(self) -> bool:
-        """Whether every trial is compared; Ansor's own layouts need a build of their own for it."""
-        return self.tuner == AUTOTVM
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A candidate after measuring."""
-
-    record: Record
-    verdict: Verdict | None
-    message: str = ""
-
-
-@dataclass
-class _Work:
-    """A candidate on its way through the station."""
-
-    candidate: Candidate
-    subject: Subject
-    built: Built | None = None
-    build_s: float = 0.0
-    timed: bool = True
-    original_layouts: bool = False
-
-
-@dataclass
-class Clock:
-    """Where the time went, seconds."""
-
-    build: float = 0.0
-    measure: float = 0.0
-    wait: float = 0.0
+_CUT_FACTOR = 2.0  # a first run this much slower than the best is not repeated
 
 
 @dataclass
@@ -132,12 +87,17 @@ class Station:
             pool.close()
 
     def measure(
-        self, pairs: Sequence[tuple[Candidate, Subject]], *, original_layouts: bool = False
+        self,
+        pairs: Sequence[tuple[Candidate, Subject]],
+        *,
+        rounds: int = 1,
+        original_layouts: bool = False,
     ) -> Iterator[Outcome]:
         """Build and measure; yields each outcome as soon as it is known.
 
-        With `original_layouts` the outcome is a check alone: built to take the network's own
-        weights, compared, not timed.
+        With several `rounds` the candidates are measured in turns, each that often. With
+        `original_layouts` the outcome is a check alone: built to take the network's own weights,
+        compared, not timed.
 
         Raises:
             BoardUnreachable: if the board stays away longer than `patience_s`.
@@ -146,12 +106,11 @@ class Station:
         for _, subject in pairs:
             if (subject.checked_each or original_layouts) and not subject.data:
                 self._prepare(subject)
-        timed = not original_layouts
         waiting = deque(
-            _Work(candidate, subject, timed=timed, original_layouts=original_layouts)
+            Work(candidate, subject, rounds=rounds, original_layouts=original_layouts)
             for candidate, subject in pairs
         )
-        built: deque[_Work] = deque()
+        built: deque[Work] = deque()
         while waiting or built or self._builders.busy or self._runners.busy:
             self._feed(waiting, built)
             began = time.monotonic()
@@ -160,7 +119,7 @@ class Station:
             ended += self._builders.poll(0.0 if ended else 0.5) if building else []
             self._count(time.monotonic() - began, running)
             for finished in ended:
-                work: _Work = finished.job.tag
+                work: Work = finished.job.tag
                 if work.built is None:
                     outcome = self._after_build(finished, work, built)
                 else:
@@ -174,18 +133,18 @@ class Station:
         else:
             self.clock.build += seconds
 
-    def _feed(self, waiting: deque[_Work], built: deque[_Work]) -> None:
+    def _feed(self, waiting: deque[Work], built: deque[Work]) -> None:
         while waiting and self._builders.free:
             self._builders.submit(self._build_job(waiting.popleft()))
         quiet = not waiting and not self._builders.busy
         while built and self._runners.free and (self._overlap or quiet):
             self._runners.submit(self._run_job(built.popleft()))
 
-    def _build_job(self, work: _Work) -> Job:
+    def _build_job(self, work: Work) -> Job:
         self._serial += 1
         job = BuildJob(
             tuner=work.candidate.tuner,
-            line=_line(work.candidate),
+            line=line(work.candidate),
             registry=work.subject.registry,
             linker=self.linker,
             output=str(self.scratch / f"kernel{self._serial}.so"),
@@ -193,10 +152,10 @@ class Station:
         )
         return Job(build.FUNCTION, (job,), {"start": self.build_limit_s}, tag=work)
 
-    def _run_job(self, work: _Work) -> Job:
+    def _run_job(self, work: Work) -> Job:
         assert work.built is not None
         subject = work.subject
-        session_s = self.session_limit_s(subject, work.built)
+        session_s = session_limit_s(self.board, subject, work.built)
         compare = subject.checked_each or work.original_layouts
         job = RunJob(
             link=self.link,
@@ -206,7 +165,7 @@ class Station:
             cores=self.board.run.core_mask,
             options=self.board.measure,
             data=subject.data if compare else "",
-            timed=work.timed,
+            timed=not work.original_layouts,
             cut_above=_CUT_FACTOR * subject.best_s,
             best=subject.best_s,
         )
@@ -217,13 +176,7 @@ class Station:
         }
         return Job(measure.FUNCTION, (job,), limits, tag=work)
 
-    def session_limit_s(self, subject: Subject, built: Built) -> float:
-        """Return how long a kernel may take on the board: grows with its work and its data."""
-        size = 4 * sum(_elements(argument.shape) for argument in built.arguments)
-        share = _BASE_SHARE + subject.flops / _NETWORK_FLOPS
-        return self.board.rpc.session_timeout_s * share + size / _UPLOAD_BYTES_PER_S
-
-    def _after_build(self, finished: Finished, work: _Work, built: deque[_Work]) -> Outcome | None:
+    def _after_build(self, finished: Finished, work: Work, built: deque[Work]) -> Outcome | None:
         work.build_s = finished.seconds
         if finished.outcome == DONE:
             work.built = finished.value
@@ -239,8 +192,11 @@ class Station:
             error_no = COMPILE_HOST
         return self._failed(work, error_no, f"did not build: {finished.message}")
 
-    def _after_run(self, finished: Finished, work: _Work, built: deque[_Work]) -> Outcome | None:
+    def _after_run(self, finished: Finished, work: Work, built: deque[Work]) -> Outcome | None:
         if finished.outcome == DONE:
+            work.rounds -= 1
+            if work.rounds and not measure.is_wrong(finished.value.error):
+                built.append(work)
             return self._measured(work, finished.value)
         if finished.error == ToolchainError.__name__:
             raise ToolchainError(finished.message)
@@ -257,40 +213,25 @@ class Station:
         built.append(work)
         return None
 
-    def _measured(self, work: _Work, result: Measured) -> Outcome:
-        _remove(work)
+    def _measured(self, work: Work, result: Measured) -> Outcome:
+        if not work.rounds:
+            remove(work)
         self.strikes.pop(work.candidate.key, None)
-        wrong = measure.is_wrong(result.error)
-        record = work.candidate.record(
-            result.costs,
-            WRONG_ANSWER if wrong else OK,
-            all_cost_s=work.build_s + result.seconds,
-            timestamp=time.time(),
-        )
-        if result.error is None:
-            return Outcome(record, None)
-        verdict = Verdict(
-            key=work.candidate.key,
-            status=WRONG if wrong else VERIFIED,
-            error=result.error,
-            reference=work.subject.reference,
-        )
-        if not wrong and result.costs:
-            work.subject.best_s = min(work.subject.best_s, record.cost_s)
-        message = f"output differs by {result.error:.1e} of its range" if wrong else ""
-        return Outcome(record, verdict, message)
+        outcome = measured(work, result)
+        if outcome.record.error_no == OK and result.costs:
+            work.subject.best_s = min(work.subject.best_s, outcome.record.cost_s)
+        return outcome
 
-    def _failed(self, work: _Work, error_no: int, message: str) -> Outcome:
-        _remove(work)
-        record = work.candidate.record((), error_no, all_cost_s=work.build_s, timestamp=time.time())
-        return Outcome(record, None, message)
+    def _failed(self, work: Work, error_no: int, message: str) -> Outcome:
+        remove(work)
+        return failed(work, error_no, message)
 
     def _prepare(self, subject: Subject) -> None:
         """Compute the inputs and the expected output of a task."""
         path = self.scratch / f"reference{len(list(self.scratch.glob('reference*')))}.npz"
         job = reference.ReferenceJob(
             tuner=subject.tuner,
-            line=_line(subject.example),
+            line=line(subject.example),
             registry=subject.registry,
             output=str(path),
             seed=self.seed,
@@ -345,20 +286,3 @@ class Station:
             raise BoardUnreachable(done.message)
         description: dict[str, Any] = done.value
         return description
-
-
-def _line(candidate: Candidate) -> str:
-    return candidate.record((0.0,), OK, all_cost_s=0.0, timestamp=0.0).line()
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
-
-
-def _remove(work: _Work) -> None:
-    if work.built is not None:
-        Path(work.built.path).unlink(missing_ok=True)
-        work.built = replace(work.built, path="")
