@@ -91,8 +91,8 @@ class Executor:
         except (tvm.TVMError, AttributeError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise PackageError(f"TVM cannot load the library for batch {batch}: {reason}") from None
-        classes = manifest.output.shape[1]
-        if found != self.shape or tuple(self._output.shape) != (batch, classes):
+        self.result_shape = (batch, manifest.output.shape[1])
+        if found != self.shape or tuple(self._output.shape) != self.result_shape:
             raise PackageError(
                 f"the library for batch {batch} takes {found} and gives "
                 f"{tuple(self._output.shape)}, unlike its manifest; compile the package again"
@@ -100,13 +100,17 @@ class Executor:
         self._run, self._bind = graph["run"], graph["set_input_zero_copy"]
         # The view shares the graph's own output memory, so each result is copied out once.
         self._result = np.from_dlpack(self._output)
+        self._bound = 0
         self._view, self._struct, self._keep = _tensor_view(tvm, self.shape)
 
     def run(self, tensor: Tensor, out: Tensor) -> None:
         """Run on `tensor`, which must be aligned, C-contiguous float32 of `shape`; fill `out`."""
-        # set_input_zero_copy keeps the address only, and each run sets it anew.
-        self._struct.data = tensor.__array_interface__["data"][0]
-        self._bind(self._name, self._view)
+        address = tensor.__array_interface__["data"][0]
+        if address != self._bound:
+            # The graph keeps the address only; loops that reuse a buffer bind it once.
+            self._struct.data = address
+            self._bind(self._name, self._view)
+            self._bound = address
         self._run()
         np.copyto(out, self._result)
 

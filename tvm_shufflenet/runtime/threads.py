@@ -1,11 +1,15 @@
-"""One thread a model, which runs all its inferences and owns its pool of TVM workers.
+"""Where inferences run: in the caller's thread with one worker, else in a thread of the model's.
 
 TVM 0.19 keeps its worker pool, its limit on workers and its scratch memory per calling thread,
 sizes the pool once (on x86-64 to half the CPUs), and pins the calling thread when it starts the
 pool (src/runtime/thread_pool.cc, threading_backend.cc). Graph executors may be used by one thread
-at a time. A thread of its own for each model makes all of that harmless: callers keep their own
-affinity, calls are served in order, models do not disturb each other's settings, the pool
-ends with the model, and after a fork the child simply starts another.
+at a time.
+
+A model with several workers or with cores of its own therefore has a thread of its own, which
+makes all of that harmless: callers keep their affinity, calls are served in order, models do not
+disturb each other's settings, the pool ends with the model, and after a fork the child simply
+starts another. With one worker and no cores to keep to there is no pool to own, and the caller's
+own thread saves two switches an inference.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tvm_shufflenet.errors import InputError
 
@@ -38,14 +42,78 @@ class _Job:
         self.done.acquire()
 
 
-class Runner:
-    """Runs callables one after another on one thread with `threads` TVM workers on `cores`."""
+class Runner(Protocol):
+    """Runs callables one after another with `threads` TVM workers on `cores`."""
+
+    threads: int
+    cores: tuple[int, ...]
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """Run `work` after all that was asked before, and return its result.
+
+        Raises:
+            InputError: if the runner is closed.
+            Exception: whatever `work` raises.
+        """
+
+    def close(self) -> None:
+        """Finish what was asked, then free everything. Closing twice is fine."""
+
+
+def make_runner(
+    threads: int, cores: tuple[int, ...], *, pinned: bool, get_function: Callable[[str], Any]
+) -> Runner:
+    """Return what runs a model; `pinned` if it must keep to `cores`."""
+    if threads == 1 and not pinned:
+        return InPlaceRunner(cores, get_function)
+    return ThreadRunner(threads, cores, get_function)
+
+
+class InPlaceRunner:
+    """Runs callables in the thread that asks, one at a time, with one worker.
+
+    Leaves that thread with one worker for all that it does with TVM.
+    """
+
+    threads = 1
+
+    def __init__(self, cores: tuple[int, ...], get_function: Callable[[str], Any]) -> None:
+        self.cores = cores
+        self._get_function = get_function
+        self._closed = False
+        self._forget()
+        _runners.add(self)
+
+    def _forget(self) -> None:
+        """Start from nothing: at the beginning, and in a forked child, where no caller is left."""
+        self._lock = threading.Lock()
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        """See `Runner.call`."""
+        if not hasattr(_this_thread, "prepared"):
+            mine = os.sched_getaffinity(0)
+            _configure(1, self.cores, self._get_function)
+            os.sched_setaffinity(0, mine)
+            _this_thread.prepared = True
+        with self._lock:
+            if self._closed:
+                raise InputError("the model is closed; load it again")
+            return work()
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        with self._lock:
+            self._closed = True
+
+
+class ThreadRunner:
+    """Runs callables on one thread of its own with `threads` TVM workers on `cores`."""
 
     def __init__(
-        self, threads: int, cores: Sequence[int], get_function: Callable[[str], Any]
+        self, threads: int, cores: tuple[int, ...], get_function: Callable[[str], Any]
     ) -> None:
         self.threads = threads
-        self.cores = tuple(cores)
+        self.cores = cores
         self._get_function = get_function
         self._closed = False
         self._forget()
@@ -58,12 +126,7 @@ class Runner:
         self._thread: threading.Thread | None = None
 
     def call(self, work: Callable[[], Any]) -> Any:
-        """Run `work` on the thread, after all that was asked before, and return its result.
-
-        Raises:
-            InputError: if the runner is closed.
-            Exception: whatever `work` raises.
-        """
+        """See `Runner.call`."""
         job = _Job(work)
         with self._lock:
             if self._closed:
@@ -83,7 +146,7 @@ class Runner:
         return job.result
 
     def close(self) -> None:
-        """Finish what was asked, then end the thread and its workers. Closing twice is fine."""
+        """See `Runner.close`."""
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -107,7 +170,7 @@ def _serve(
     cores: tuple[int, ...],
     get_function: Callable[[str], Any],
 ) -> None:
-    # A function, not a method: the thread must not keep its Runner from being collected.
+    # A function, not a method: the thread must not keep its runner from being collected.
     failure: BaseException | None = None
     try:
         _configure(threads, cores, get_function)
@@ -157,5 +220,6 @@ def _after_fork() -> None:
         runner._forget()
 
 
-_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+_this_thread = threading.local()
+_runners: weakref.WeakSet[InPlaceRunner | ThreadRunner] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_after_fork)
