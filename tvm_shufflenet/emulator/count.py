@@ -10,6 +10,7 @@ import json
 import sys
 
 from tvm_shufflenet.emulator.counting import Counts, count_instructions
+from tvm_shufflenet.emulator.cycles import estimated_cycles
 from tvm_shufflenet.emulator.instructions import CLASSES, VECTOR_FMA
 from tvm_shufflenet.errors import TvmShufflenetError
 
@@ -25,21 +26,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--cpu", default="cortex-a72", help="or cortex-a53")
     parser.add_argument("--cache", action="store_true", help="model the L1 and L2 data caches")
+    parser.add_argument("--cycles", action="store_true", help="add llvm-mca's estimate of cycles")
     parser.add_argument("--per-kernel", action="store_true", help="one line a function")
     parser.add_argument("--json", action="store_true", help="everything as JSON")
     options = parser.parse_args(arguments)
     shape = [int(part) for part in options.shape.split(",")]
     try:
         counts = count_instructions(options.library, shape, options.cpu, options.cache)
+        cycles = estimated_cycles(counts) if options.cycles else None
     except TvmShufflenetError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    text = _as_json(counts) if options.json else _as_text(counts, per_kernel=options.per_kernel)
+    if options.json:
+        text = _as_json(counts, cycles)
+    else:
+        text = _as_text(counts, cycles, per_kernel=options.per_kernel)
     sys.stdout.write(text + "\n")
     return 0
 
 
-def _as_text(counts: Counts, *, per_kernel: bool) -> str:
+def _as_text(counts: Counts, cycles: float | None, *, per_kernel: bool) -> str:
     lines = [f"executed instructions of one inference on an emulated {counts.cpu}: {counts.total}"]
     for kind in CLASSES:
         number = counts.classes.get(kind, 0)
@@ -47,6 +53,8 @@ def _as_text(counts: Counts, *, per_kernel: bool) -> str:
     if counts.l1_misses is not None:
         lines.append(f"  {'L1 misses':<20}{counts.l1_misses:>12}")
         lines.append(f"  {'L2 misses':<20}{counts.l2_misses:>12}")
+    if cycles is not None:
+        lines.append(f"  {'estimated cycles':<20}{cycles:>12.0f}  (llvm-mca, a coarse ranking)")
     if per_kernel:
         header = "".join(f"{name:>9}" for name in _SHORT)
         lines += ["", f"thousands{'/fma':>10}{header}  kernel"]
@@ -58,7 +66,7 @@ def _as_text(counts: Counts, *, per_kernel: bool) -> str:
     return "\n".join(lines)
 
 
-def _as_json(counts: Counts) -> str:
+def _as_json(counts: Counts, cycles: float | None) -> str:
     return json.dumps(
         {
             "cpu": counts.cpu,
@@ -67,6 +75,7 @@ def _as_json(counts: Counts) -> str:
             "classes": dict(counts.classes),
             "l1_misses": counts.l1_misses,
             "l2_misses": counts.l2_misses,
+            "estimated_cycles": cycles,
             "kernels": [
                 {"name": kernel.name, "total": kernel.total, "classes": dict(kernel.classes)}
                 for kernel in counts.kernels

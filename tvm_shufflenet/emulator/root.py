@@ -89,7 +89,9 @@ def arm_root(report: Report) -> Path:
     return prepared(f"root-{digest(_PACKAGES)}", make)
 
 
-def wheels(name: str, requirements: Sequence[str], report: Report) -> Path:
+def wheels(
+    name: str, requirements: Sequence[str], report: Report, *, dependencies: bool = True
+) -> Path:
     """Return a folder into which the aarch64 wheels of `requirements` were installed.
 
     Raises:
@@ -102,6 +104,7 @@ def wheels(name: str, requirements: Sequence[str], report: Report) -> Path:
         command = [sys.executable, "-m", "pip", "install", "-q", "--no-compile"]
         command += ["--target", str(folder), "--only-binary=:all:", "--python-version=3.11"]
         command += ["--implementation=cp", *platforms, *requirements]
+        command += [] if dependencies else ["--no-deps"]
         _run(command, "pip", folder, dict(os.environ))
 
     return prepared(f"{name}-{digest(requirements)}", make)
