@@ -15,9 +15,12 @@ from tvm_shufflenet.cli.boards import boards_command
 from tvm_shufflenet.cli.compare import compare_command
 from tvm_shufflenet.cli.compile import compile_command
 from tvm_shufflenet.cli.inspect import inspect_command
+from tvm_shufflenet.cli.logs import logs_command
 from tvm_shufflenet.cli.models import models_command
 from tvm_shufflenet.cli.profile import profile_command
 from tvm_shufflenet.cli.run import run_command
+from tvm_shufflenet.cli.tasks import tasks_command
+from tvm_shufflenet.cli.tune import tune_command
 from tvm_shufflenet.errors import TvmShufflenetError
 
 INTERRUPTED = 130
@@ -39,6 +42,9 @@ def cli() -> None:
 for command in (
     models_command,
     boards_command,
+    tasks_command,
+    tune_command,
+    logs_command,
     compile_command,
     inspect_command,
     run_command,

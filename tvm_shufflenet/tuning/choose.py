@@ -42,7 +42,7 @@ def settle(
     Raises:
         BoardUnreachable: if the board stays away.
     """
-    right = _checked(station, subject, rivals, known, keep)
+    right = check(station, subject, rivals, known, keep)
     if len(right) < 2:
         return
     costs: dict[str, list[float]] = {key: [] for key in right}
@@ -60,13 +60,18 @@ def settle(
     _warn_if_unstable(subject, [values for values in costs.values() if values], station.observer)
 
 
-def _checked(
+def check(
     station: Station,
     subject: Subject,
     rivals: Sequence[Record],
     known: Mapping[str, Verdict],
     keep: Callable[[Verdict], None],
 ) -> dict[str, Verdict]:
+    """Compare the rivals that were not compared yet; return the verdicts of the right ones.
+
+    Raises:
+        BoardUnreachable: if the board stays away.
+    """
     right = {r.key: known[r.key] for r in rivals if verdicts.status(r, known) == VERIFIED}
     open_ones = [rival for rival in rivals if rival.key not in right]
     pairs: list[tuple[Candidate, Subject]] = [(rival, subject) for rival in open_ones]

@@ -17,7 +17,8 @@ from typing import Any
 from tvm_shufflenet.boards import Board
 from tvm_shufflenet.compiler import load_tvm
 from tvm_shufflenet.tuning import records, templates, verdicts
-from tvm_shufflenet.tuning.records import ANSOR, TUNERS, Record
+from tvm_shufflenet.tuning.records import ANSOR as ANSOR
+from tvm_shufflenet.tuning.records import TUNERS, Record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,8 +96,14 @@ class Ledger:
         used = math.isfinite(account.best_s) and account.best_s == best
         return account.task.weight * best if used else 0.0
 
-    def result(self, warnings: Sequence[str], shares: Shares) -> TuneResult:
-        """Return what the run found; times are those of the chosen, verified records."""
+    def result(
+        self,
+        warnings: Sequence[str],
+        shares: Shares,
+        before_s: float | None,
+        after_s: float | None,
+    ) -> TuneResult:
+        """Return what the run found; the tasks' times are those of the chosen records."""
         log = Log(self.path, tuple(self.records))
         best = verdicts.best(log, self.known)
         counts = verdicts.tally(log.records, self.known)
@@ -114,6 +120,8 @@ class Ledger:
             failed=counts[verdicts.FAILED],
             untuned=tuple(task.name for task in self.tasks if task.site not in served),
             estimate_s=self.budget.estimate_s(),
+            before_s=before_s,
+            after_s=after_s,
             warnings=tuple(warnings),
             shares=shares,
         )

@@ -13,6 +13,17 @@ SEARCHES = ("xgb", "ga", "random", "grid")
 DEFAULT_TRIALS = 1000
 
 
+def check_tuner(name: str) -> None:
+    """Refuse an unknown tuner.
+
+    Raises:
+        InputError: naming the known ones.
+    """
+    if name not in TUNERS:
+        near = did_you_mean(name, TUNERS)
+        raise InputError(f"unknown tuner {name!r}{near}; take {' or '.join(TUNERS)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
     """How to tune."""
@@ -39,9 +50,7 @@ class TuneOptions:
     templates: tuple[str, ...] = ()  # modules that register further templates when imported
 
     def __post_init__(self) -> None:
-        if self.tuner not in TUNERS:
-            near = did_you_mean(self.tuner, TUNERS)
-            raise InputError(f"unknown tuner {self.tuner!r}{near}; take {' or '.join(TUNERS)}")
+        check_tuner(self.tuner)
         if self.search not in SEARCHES:
             near = did_you_mean(self.search, SEARCHES)
             raise InputError(f"unknown search {self.search!r}{near}; take {', '.join(SEARCHES)}")
@@ -80,5 +89,7 @@ class TuneResult:
     failed: int  # records whose kernel did not build or run
     untuned: tuple[str, ...]  # tasks without a verified record
     estimate_s: float | None  # sum of the tasks' best times, weighted
+    before_s: float | None  # measured time of one inference of the untuned network
+    after_s: float | None  # and of the network built from the log
     warnings: tuple[str, ...]
     shares: Shares

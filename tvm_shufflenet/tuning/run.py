@@ -64,7 +64,9 @@ class Run:
         )
         self.station.strikes.update(meta.load(self.options.log).get("suspects", {}))
         self.searcher = Pool(1, self.options.templates, self.scratch / "workers.log")
-        registry = {task.workload: _registry(task) for task in self.tasks if task.tuner == ANSOR}
+        registry = {
+            task.workload: registry_entry(task) for task in self.tasks if task.tuner == ANSOR
+        }
         self.subjects = {task.workload: self._subject(task, registry) for task in self.tasks}
         self.searches = self._searches(registry)
         for record in self.old.records:
@@ -96,6 +98,7 @@ class Run:
                 break
             self._batch(account, size)
         self._choose()
+        before_s, after_s = self._latency_s(None), self._latency_s(self.options.log)
         clock = self.station.clock
         shares = Shares(
             search=self.search_s,
@@ -105,7 +108,15 @@ class Run:
             wait=clock.wait,
             total=self.ledger.elapsed_s,
         )
-        return self.ledger.result(self.warnings, shares)
+        return self.ledger.result(self.warnings, shares, before_s, after_s)
+
+    def _latency_s(self, log: Path | None) -> float | None:
+        """Return the measured time of the network built with `log`; None if it was not built."""
+        if self.network.build is None:
+            return None
+        library = self.scratch / "network.so"
+        self.network.build(log, library)
+        return self.station.calls.network_s(library)
 
     def _announce(self) -> None:
         self.observe(
@@ -281,7 +292,8 @@ def _is_tensor(part: Any) -> bool:
     return isinstance(part, list) and part[:1] == ["TENSOR"]
 
 
-def _registry(task: Task) -> Any:
+def registry_entry(task: Task) -> Any:
+    """Return what another process needs to know of an Ansor task's computation."""
     from tvm.auto_scheduler.workload_registry import serialize_workload_registry_entry
 
     return serialize_workload_registry_entry(task.workload)

@@ -17,9 +17,10 @@ from typing import Any
 
 from tvm_shufflenet.boards import Board
 from tvm_shufflenet.errors import BoardUnreachable, ToolchainError
-from tvm_shufflenet.rpc.session import Link, wait_for
-from tvm_shufflenet.tuning import build, measure, reference
+from tvm_shufflenet.rpc.session import Link
+from tvm_shufflenet.tuning import build, measure
 from tvm_shufflenet.tuning.build import BuildJob
+from tvm_shufflenet.tuning.calls import Calls
 from tvm_shufflenet.tuning.events import BoardBack, BoardLost, Observer
 from tvm_shufflenet.tuning.measure import Measured, RunJob
 from tvm_shufflenet.tuning.pool import DONE, ERROR, TIMEOUT, Finished, Job, Pool
@@ -46,7 +47,6 @@ from tvm_shufflenet.tuning.work import (
 
 _CHANCES = 2  # measurements that may end badly before the candidate is held to be guilty
 _GRACE_S = 5.0  # the server ends an expired session; we kill our side this much later
-_REFERENCE_LIMIT_S = 600.0
 _CUT_FACTOR = 2.0  # a first run this much slower than the best is not repeated
 
 
@@ -74,7 +74,7 @@ class Station:
         log = self.scratch / "workers.log"
         self._builders = Pool(self.builders, self.modules, log)
         self._runners = Pool(self.servers, self.modules, log)
-        self._prober = Pool(1, self.modules, log)
+        self.calls = Calls(self.board, self.link, self.threads, Pool(1, self.modules, log))
         self._serial = 0
         # On one's own machine a build beside a measurement would be measured as well.
         self._overlap = self.revive is None
@@ -83,8 +83,9 @@ class Station:
 
     def close(self) -> None:
         """End all workers."""
-        for pool in (self._builders, self._runners, self._prober):
-            pool.close()
+        self._builders.close()
+        self._runners.close()
+        self.calls.close()
 
     def measure(
         self,
@@ -105,7 +106,7 @@ class Station:
         """
         for _, subject in pairs:
             if (subject.checked_each or original_layouts) and not subject.data:
-                self._prepare(subject)
+                self.calls.prepare(subject, self.scratch, self.seed)
         waiting = deque(
             Work(candidate, subject, rounds=rounds, original_layouts=original_layouts)
             for candidate, subject in pairs
@@ -226,24 +227,6 @@ class Station:
         remove(work)
         return failed(work, error_no, message)
 
-    def _prepare(self, subject: Subject) -> None:
-        """Compute the inputs and the expected output of a task."""
-        path = self.scratch / f"reference{len(list(self.scratch.glob('reference*')))}.npz"
-        job = reference.ReferenceJob(
-            tuner=subject.tuner,
-            line=line(subject.example),
-            registry=subject.registry,
-            output=str(path),
-            seed=self.seed,
-        )
-        done = self._prober.call(Job(reference.FUNCTION, (job,), {"start": _REFERENCE_LIMIT_S}))
-        if done.outcome != DONE:
-            raise ToolchainError(
-                f"cannot compute what task {subject.name} should give ({done.message}); "
-                "leave it out with --tasks"
-            )
-        subject.data, subject.reference = str(path), done.value
-
     def _recover(self, reason: str) -> None:
         """Bring the board back, or wait for it.
 
@@ -257,7 +240,7 @@ class Station:
             try:
                 if self.revive is not None:
                     self.revive()
-                self.probe(10.0)
+                self.calls.probe(10.0)
                 break
             except BoardUnreachable as error:
                 away = time.monotonic() - began
@@ -271,18 +254,3 @@ class Station:
         away = time.monotonic() - began
         self.clock.wait += away
         self.observer(BoardBack(after_s=away))
-
-    def probe(self, register_s: float) -> dict[str, Any]:
-        """Open a session and return what the board says of itself.
-
-        Raises:
-            BoardUnreachable: if it does not answer.
-        """
-        wait_for(self.link, register_s)
-        session_s = float(self.board.rpc.session_timeout_s)
-        limits = {"start": 20.0, "connect": session_s, "run": 20.0}
-        done = self._prober.call(Job(measure.PROBE, (self.link, session_s), limits))
-        if done.outcome != DONE:
-            raise BoardUnreachable(done.message)
-        description: dict[str, Any] = done.value
-        return description

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tvm_shufflenet.boards import Board
@@ -12,7 +13,8 @@ from tvm_shufflenet.compiler import load_tvm
 from tvm_shufflenet.errors import InputError, did_you_mean
 from tvm_shufflenet.tuning import templates
 from tvm_shufflenet.tuning.history import autotvm_workload
-from tvm_shufflenet.tuning.records import ANSOR, AUTOTVM, TUNERS, Candidate
+from tvm_shufflenet.tuning.options import check_tuner
+from tvm_shufflenet.tuning.records import ANSOR, AUTOTVM, Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,9 @@ class Network:
     board: Board
     target: Any  # tvm.target.Target of `board`
     params: Any = None  # parameters that are not bound
+    # Builds the network into a library at the second path with the log at the first (None:
+    # untuned); without it a run cannot tell what it won for the network as a whole.
+    build: Callable[[Path | None, Path], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +58,7 @@ def extract(network: Network, tuner: str, modules: tuple[str, ...] = ()) -> tupl
     Raises:
         InputError: if `tuner` is unknown or nothing in the network can be tuned.
     """
-    if tuner not in TUNERS:
-        raise InputError(
-            f"unknown tuner {tuner!r}{did_you_mean(tuner, TUNERS)}; take {' or '.join(TUNERS)}"
-        )
+    check_tuner(tuner)
     load_tvm()
     templates.register(modules)
     found = list(_from_autotvm(network) if tuner == AUTOTVM else _from_ansor(network))

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tvm_shufflenet import linking
-from tvm_shufflenet.boards import LOCAL
+from tvm_shufflenet.boards import LOCAL, Board
 from tvm_shufflenet.errors import RecordError
 from tvm_shufflenet.rpc.session import Link, check_version, link_to, wait_for
 from tvm_shufflenet.tuning import records
@@ -31,27 +31,9 @@ def tune(network: Network, options: TuneOptions, observer: Observer = ignore) ->
     old = _existing(network, options)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tvm-shufflenet-")))
-        link, embedded = _reach(network, options, scratch, stack)
-        linker = linking.linker(network.board)
-        linker.warm_up()
-        station = Station(
-            board=network.board,
-            link=link,
-            linker=linker,
-            scratch=scratch,
-            observer=observer,
-            threads=options.threads or network.board.run.threads,
-            builders=options.builders or _cores(),
-            servers=wait_for(link, network.board.rpc.connect_timeout_s),
-            build_limit_s=options.build_limit_s,
-            patience_s=options.patience_s,
-            seed=options.seed,
-            modules=options.templates,
-            revive=embedded.revive if embedded else None,
-        )
-        stack.callback(station.close)
-        machine = station.probe(network.board.rpc.connect_timeout_s)
-        check_version(machine, link)
+        station = open_station(network.board, options, scratch, stack, observer)
+        machine = station.calls.probe(network.board.rpc.connect_timeout_s)
+        check_version(machine, station.link)
         run = Run(network, options, observer, tasks, station, scratch, old, machine)
         stack.callback(run.close)
         return run.go()
@@ -80,14 +62,48 @@ def _existing(network: Network, options: TuneOptions) -> Log:
     return log
 
 
+def open_station(
+    board: Board,
+    options: TuneOptions,
+    scratch: Path,
+    stack: contextlib.ExitStack,
+    observer: Observer,
+) -> Station:
+    """Reach the board and set up builders and runners for it; `stack` ends them all.
+
+    Raises:
+        BoardUnreachable: if no tracker or server answers.
+        ToolchainError: if kernels cannot be linked for the board.
+    """
+    link, embedded = _reach(board, options, scratch, stack)
+    servers = wait_for(link, board.rpc.connect_timeout_s)
+    linker = linking.linker(board)
+    linker.warm_up()
+    station = Station(
+        board=board,
+        link=link,
+        linker=linker,
+        scratch=scratch,
+        observer=observer,
+        threads=options.threads or board.run.threads,
+        builders=options.builders or _cores(),
+        servers=servers,
+        build_limit_s=options.build_limit_s,
+        patience_s=options.patience_s,
+        seed=options.seed,
+        modules=options.templates,
+        revive=embedded.revive if embedded else None,
+    )
+    stack.callback(station.close)
+    return station
+
+
 def _reach(
-    network: Network, options: TuneOptions, scratch: Path, stack: contextlib.ExitStack
+    board: Board, options: TuneOptions, scratch: Path, stack: contextlib.ExitStack
 ) -> tuple[Link, Embedded | None]:
-    if network.board.name == LOCAL and not (options.tracker or options.host):
+    if board.name == LOCAL and not (options.tracker or options.host):
         embedded = Embedded(
-            options.key or network.board.rpc.key,
-            count=options.servers,
-            log=scratch / "services.log",
+            options.key or board.rpc.key, count=options.servers, log=scratch / "services.log"
         )
         return stack.enter_context(embedded).link, embedded
-    return link_to(network.board, tracker=options.tracker, host=options.host, key=options.key), None
+    return link_to(board, tracker=options.tracker, host=options.host, key=options.key), None

@@ -17,7 +17,7 @@ from tvm_shufflenet.tuning.verdicts import VERIFIED, WRONG, Verdict
 
 _NETWORK_FLOPS = 280e6  # what `Rpc.session_timeout_s` is meant for: 140 M multiply-adds
 _BASE_SHARE = 0.1  # of that limit, for a kernel of no work at all
-_UPLOAD_BYTES_PER_S = 1e6  # slowest connection to a board that we allow for
+UPLOAD_BYTES_PER_S = 1e6  # slowest connection to a board that we allow for
 
 
 @dataclass
@@ -70,7 +70,7 @@ def session_limit_s(board: Board, subject: Subject, built: Built) -> float:
     """Return how long a kernel may take on the board: grows with its work and its data."""
     size = 4 * sum(math.prod(argument.shape) for argument in built.arguments)
     share = _BASE_SHARE + subject.flops / _NETWORK_FLOPS
-    return board.rpc.session_timeout_s * share + size / _UPLOAD_BYTES_PER_S
+    return board.rpc.session_timeout_s * share + size / UPLOAD_BYTES_PER_S
 
 
 def measured(work: Work, result: Measured) -> Outcome:
