@@ -169,7 +169,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_package(
         command = [sys.executable, "-c", _WRITER, str(package), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
-            time.sleep(rng.uniform(0, 0.05))
+            time.sleep(rng.uniform(0, 0.15))
             os.kill(writer.pid, signal.SIGKILL)
         checked = check_package(path)
         seen.add(checked.manifest.threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ _MACHINES = {(2, 62): "x86-64", (2, 183): "aarch64", (1, 40): "armv7"}  # (class
 _SHARED_OBJECT = 3  # e_type
 _SYMBOL_TABLES = (2, 11)  # sh_type: of everything, which may be stripped, and of what is exported
 _FUNCTION = 2  # the low four bits of st_info
-_LOOP_BODY, _COMPUTE = "__tvm_parallel_lambda", "_compute_"
+_COMPUTE = "_compute_"
 
 Bytes = bytes | memoryview
 
@@ -69,32 +70,40 @@ def architecture(library: Bytes, where: str) -> str:
 def kernel_sizes(library: Bytes) -> dict[str, int]:
     """Return the bytes of machine code of each kernel of a TVM library, by the kernel's name.
 
-    TVM makes of a kernel its entry, a function called ``<kernel>_compute_``, and nameless parallel
-    loop bodies right after that one; all are counted. A library whose symbols were stripped or
-    make no sense gives what can be read.
+    TVM makes of a kernel its entry, a function ``<kernel>_compute_``, and right after that the
+    bodies of its parallel loops, which have no symbols: all up to the next function is counted.
+    A library whose symbols were stripped or make no sense gives what can be read.
     """
-    layout = _FORMATS[library[4]]
     try:
-        functions = sorted(_functions(library, layout))
-    except (struct.error, IndexError, UnicodeDecodeError):
+        return _kernel_sizes(library, _FORMATS[library[4]])
+    except (struct.error, IndexError, OverflowError, UnicodeDecodeError):
         return {}
+
+
+def _kernel_sizes(library: Bytes, layout: _Format) -> dict[str, int]:
+    sections = _sections(library, layout)
+    functions = sorted(_functions(library, layout, sections))
+    ends = [section[3] + section[5] for section in sections]  # a section's end ends its code
+    starts = sorted([address for address, _, _ in functions] + ends)
     sizes: dict[str, int] = {}
-    owner = None
-    for _, name, code_bytes in functions:
-        if not name.startswith(_LOOP_BODY):
-            owner = name.removesuffix(_COMPUTE)
-        if owner is not None:
-            sizes[owner] = sizes.get(owner, 0) + code_bytes
+    for address, name, code_bytes in functions:
+        if name.endswith(_COMPUTE):
+            code_bytes = starts[bisect_right(starts, address)] - address
+        kernel = name.removesuffix(_COMPUTE)
+        sizes[kernel] = sizes.get(kernel, 0) + code_bytes
     return sizes
 
 
-def _functions(library: Bytes, layout: _Format) -> Iterator[tuple[int, str, int]]:
-    """Yield address, name and size of the functions in the fullest symbol table."""
+def _sections(library: Bytes, layout: _Format) -> list[tuple[int, ...]]:
     header = layout.header.unpack_from(library, 16)
-    sections_at, section_bytes, count = header[5], header[10], header[11]
-    sections = [
-        layout.section.unpack_from(library, sections_at + n * section_bytes) for n in range(count)
-    ]
+    start, size_bytes, count = header[5], header[10], header[11]
+    return [layout.section.unpack_from(library, start + n * size_bytes) for n in range(count)]
+
+
+def _functions(
+    library: Bytes, layout: _Format, sections: list[tuple[int, ...]]
+) -> Iterator[tuple[int, str, int]]:
+    """Yield address, name and size of the functions in the fullest symbol table."""
     tables = {section[1]: section for section in sections if section[1] in _SYMBOL_TABLES}
     if not tables:
         return
