@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_shufflenet.boards import Machine
+
 
 @dataclass(frozen=True)
 class Source:
@@ -43,3 +45,25 @@ class Source:
         if self.size == self.stride or self.size == self.channels:
             return channel
         return (channel // self.size) * self.stride + channel % self.size
+
+
+def written_in_order(machine: Machine, where: Source, depth: int) -> bool:
+    """Tell whether the buffer between the convolutions is written in the order it is read in.
+
+    Only the shuffle of the paper is; its inverse and others are read through.
+    """
+    direct = where.channels // where.shuffle == where.size
+    return not machine.fma_from_memory and direct and not where.contiguous(depth)
+
+
+def padded_depth(machine: Machine, where: Source, depth: int) -> int:
+    """Return the rows that weights for groups of `depth` inputs should have.
+
+    Inputs are loaded a vector at a time, so an awkward depth gets rows of zeros; what they meet
+    is the next group's inputs or the padding behind the last one.
+    """
+    if not written_in_order(machine, where, depth):
+        return depth
+    padded = -(-depth // machine.lanes) * machine.lanes
+    room = where.shuffle * where.stride - where.channels
+    return padded if padded - depth <= room else depth

@@ -12,7 +12,7 @@ from typing import Any
 
 from tvm import autotvm, te
 from tvm_shufflenet.schedules import matmul
-from tvm_shufflenet.schedules.channels import Source
+from tvm_shufflenet.schedules.channels import Source, written_in_order
 from tvm_shufflenet.schedules.depthwise import define_rows, define_run, schedule_taps, taps
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
 from tvm_shufflenet.schedules.window import Window, schedule_padding
@@ -38,7 +38,8 @@ def depthwise_pointwise(
         cfg: the configuration.
         data: (pixels, channels), channels in blocks as `source` says.
         taps_weight: (kh, kw, channels) of the depthwise convolution; its bias is in `bias`.
-        weight: (groups, depth, block) or packed (groups, block / tile, depth, tile).
+        weight: (groups, depth, block) or packed (groups, block / tile, depth, tile); its depth
+            may be padded, see `channels.padded_depth`.
         bias: (groups·block,).
         residual: (output pixels, groups·block) or None.
         geometry: the fields of the depthwise `Window`.
@@ -47,7 +48,7 @@ def depthwise_pointwise(
     """
     window, where = Window(*geometry), Source(*source)
     groups, depth, block = matmul.extents(weight)
-    in_order = not (current_machine().fma_from_memory or where.contiguous(depth))
+    inputs_of_group = where.channels // groups  # a padded weight has more rows, of zeros
     shape = matmul.Shape(
         pixels=window.pixels,
         row=window.out_width,
@@ -62,20 +63,35 @@ def depthwise_pointwise(
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
     _, sums = taps(data, taps_weight, window)
-    if in_order:
-        ordered = te.compute(
-            (window.pixels, where.shuffle * where.stride),
-            lambda p, q: sums[p, where.shuffled(q)],
-            name="ordered",
-        )
+    if written_in_order(current_machine(), where, inputs_of_group):
+        inputs = _in_order(sums, where)
         accumulators = matmul.product(
-            shape, tile, lambda p, g, k: ordered[p, g * depth + k], weight, bias
+            shape, tile, lambda p, g, k: inputs[p, g * inputs_of_group + k], weight, bias
         )
     else:
         accumulators = matmul.product(
             shape, tile, lambda p, g, k: sums[p, where.position(g, k, depth)], weight, bias
         )
     return matmul.epilogue(shape, tile, accumulators, residual, bool(relu))
+
+
+def _in_order(sums: Any, where: Source) -> Any:
+    """Return the depthwise results, (pixels, lanes), in the order behind the shuffle.
+
+    The stage "ordered" keeps its two axes apart so that TVM sees which results a block of it
+    needs; the stage "inputs" is what the product loads.
+    """
+    pixels = int(sums.shape[0])
+    ordered = te.compute(
+        (pixels, where.stride, where.shuffle),
+        lambda p, j, i: sums[p, i * where.stride + j],
+        name="ordered",
+    )
+    return te.compute(
+        (pixels, where.shuffle * where.stride),
+        lambda p, q: ordered[p, q // where.shuffle, q % where.shuffle],
+        name="inputs",
+    )
 
 
 @autotvm.register_topi_schedule(TASK)
@@ -88,15 +104,17 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
     rows = cfg["rows"].val * window.out_width
     loops = matmul.schedule_product(s, output, accumulators, shape, tile, rows)
-    by_name = {t.op.name: t for t in accumulators.op.input_tensors}
-    ordered = by_name.get("ordered")
-    sums = by_name["taps"] if ordered is None else ordered.op.input_tensors[0]
+    source_of = {t.op.name: t for t in accumulators.op.input_tensors}
     width = vector_width(current_machine(), where.stride)
-    if ordered is not None:
-        matmul.load_together(s, ordered, accumulators, loops.reduction, tile)
+    if "inputs" in source_of:
+        inputs = source_of["inputs"]
+        ordered = inputs.op.input_tensors[0]
+        sums = ordered.op.input_tensors[0]
+        matmul.load_stage(s, inputs, accumulators, loops.reduction, tile)
         s[ordered].compute_at(s[output], loops.pixels)
-        _schedule_ordered(s, ordered, sums, where, cfg["run"].val, width)
+        _schedule_ordered(s, ordered, sums, cfg["run"].val, width)
     else:
+        sums = source_of["taps"]
         if where.contiguous(shape.depth):
             matmul.load_together(s, sums, accumulators, loops.reduction, tile)
         s[sums].compute_at(s[output], loops.pixels)
@@ -107,15 +125,13 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     return s
 
 
-def _schedule_ordered(s: Any, ordered: Any, sums: Any, where: Source, run: int, width: int) -> None:
+def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int) -> None:
     """Write depthwise results, vectors along source channels, to where the product reads them."""
-    output = s[ordered]
-    p, q = output.op.axis
-    j, i = output.split(q, factor=where.shuffle)
-    j_outer, j_inner = output.split(j, factor=width)
-    p_outer, p_inner = output.split(p, factor=run)
-    output.reorder(i, j_outer, p_outer, p_inner, j_inner)
-    output.unroll(p_inner)
-    output.vectorize(j_inner)
-    s[sums].compute_at(output, p_outer)
+    p, j, i = s[ordered].op.axis
+    j_outer, j_inner = s[ordered].split(j, factor=width)
+    p_outer, p_inner = s[ordered].split(p, factor=run)
+    s[ordered].reorder(i, j_outer, p_outer, p_inner, j_inner)
+    s[ordered].unroll(p_inner)
+    s[ordered].vectorize(j_inner)
+    s[sums].compute_at(s[ordered], p_outer)
     schedule_taps(s, sums, run, width)

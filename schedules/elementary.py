@@ -51,9 +51,10 @@ def concatenation(first: Any, second: Any, copies: tuple[tuple[int, int, int, in
         with builder.for_range(0, pixels, "p", kind="parallel") as p:
             for source, start, to, count in copies:
                 width = max(step for step in divisors(count) if step <= lanes)
+                inner = "vectorize" if width > 1 else "serial"
                 with (
                     builder.for_range(0, count // width, "vector") as vector,
-                    builder.for_range(0, width, "lane", kind="vectorize") as lane,
+                    builder.for_range(0, width, "lane", kind=inner) as lane,
                 ):
                     c = vector * width + lane
                     target[p, to + c] = (

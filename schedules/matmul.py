@@ -46,13 +46,12 @@ def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0
     if len(weight.shape) == 4:
         channels = [int(weight.shape[3])]
     best = best_tile(machine, pixels, channels, width)
-    unrolls = [step for step in (1, 2, 4, 8, 16) if shape.contiguous % step == 0]
-    wanted = 1 if machine.fma_from_memory else 4
+    unrolls = [count for count in (1, 2, 4, 8) if shape.contiguous % count == 0]
     weights_bytes = 4 * shape.groups * shape.depth * shape.block
     outer = int(weights_bytes > 1024 * machine.l1d_kib and 1 in orders)
     knob(cfg, "tile_pixels", pixels, best[0])
     knob(cfg, "tile_channels", channels, best[1])
-    knob(cfg, "unroll", unrolls, max(step for step in unrolls if step <= wanted))
+    knob(cfg, "unroll", unrolls, 1 if machine.fma_from_memory else unrolls[-1])
     knob(cfg, "channels_outer", list(orders), outer if len(orders) > 1 else orders[0])
     if not cfg.is_fallback:
         cfg.multi_filter(
@@ -212,13 +211,20 @@ def load_together(s: Any, source: Any, accumulators: Any, loop: Any, tile: Tile)
     """
     if current_machine().fma_from_memory or tile.unroll == 1:
         return
-    cached = s.cache_read(source, "global", [accumulators])
-    s[cached].compute_at(s[accumulators], loop)
-    *outer, k = s[cached].op.axis
-    k_outer, k_inner = s[cached].split(k, factor=min(tile.unroll, current_machine().lanes))
+    load_stage(s, s.cache_read(source, "global", [accumulators]), accumulators, loop, tile)
+
+
+def load_stage(s: Any, inputs: Any, accumulators: Any, loop: Any, tile: Tile) -> None:
+    """Compute the stage `inputs` for one unrolled step, as vectors along the reduction."""
+    if tile.unroll == 1:
+        s[inputs].compute_inline()
+        return
+    s[inputs].compute_at(s[accumulators], loop)
+    *outer, k = s[inputs].op.axis
+    k_outer, k_inner = s[inputs].split(k, factor=min(tile.unroll, current_machine().lanes))
     for axis in (*outer, k_outer):
-        s[cached].unroll(axis)
-    s[cached].vectorize(k_inner)
+        s[inputs].unroll(axis)
+    s[inputs].vectorize(k_inner)
 
 
 def extents(weight: Any) -> tuple[int, int, int]:

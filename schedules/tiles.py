@@ -8,6 +8,9 @@ from typing import Any
 from tvm_shufflenet.boards import Machine, machine_of_model
 
 
+_WEIGHTS = 3  # registers for weights on machines whose multiply-adds take registers only
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tile:
     """One register tile of a matrix product."""
@@ -49,11 +52,12 @@ def fits(machine: Machine, pixels: int, channels: int, width: int) -> bool:
     """Tell whether a tile's accumulators and operands fit the vector registers.
 
     Where a multiply-add reads and broadcasts its operand from memory, a tile needs its
-    accumulators, one row of weights and one register to spare; elsewhere also a register for
-    each pixel's inputs, of which four channels are loaded at once.
+    accumulators, one row of weights and one register to spare. Elsewhere it needs a register for
+    each pixel's inputs, of which four channels are loaded at once, and up to three for weights:
+    a longer row of weights passes through them.
     """
     rows = channels // width
-    operands = rows + (1 if machine.fma_from_memory else pixels)
+    operands = rows + 1 if machine.fma_from_memory else min(rows, _WEIGHTS) + pixels
     return pixels * rows + operands <= machine.vector_registers
 
 
@@ -62,8 +66,9 @@ def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: 
     rows = channels // width
     if machine.fma_from_memory:
         return 1 / rows + 1 / pixels
-    # Weights come in pairs (ldp), inputs four channels at a time.
-    return 0.5 / pixels + 0.25 / rows
+    # Weights come in pairs (ldp), inputs four channels at a time; but LLVM loads them one by one
+    # where each is used only once.
+    return 0.5 / pixels + (0.25 / rows if rows > 1 else 1.0)
 
 
 def best_tile(

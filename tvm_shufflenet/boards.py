@@ -102,9 +102,9 @@ class Board:
         """Return the LLVM target, as TVM's command line spells it."""
         arm = "-keys=arm_cpu,cpu -device=arm_cpu" if self.cpu.arch != "x86-64" else "-keys=cpu"
         attributes = f" -mattr={','.join(self.cpu.features)}" if self.cpu.features else ""
-        float_abi = " -mfloat-abi=hard" if self.cpu.arch == "armv7" else ""
         return (
-            f"llvm {arm} -mtriple={self.cpu.triple} -mcpu={self.cpu.name}{attributes}{float_abi}"
+            f"llvm {arm} -mtriple={self.cpu.triple} -mcpu={self.cpu.name}{attributes}"
+            f"{_LLVM_OPTIONS.get(self.cpu.arch, '')}"
             f" -model={self.model} -num-cores={self.cpu.cores}"
         )
 
@@ -115,6 +115,11 @@ class Board:
         return load_tvm().target.Target(self.target_string())
 
 
+_LLVM_OPTIONS = {
+    "armv7": " -mfloat-abi=hard",
+    # Addresses as base plus immediate, where LLVM by default computes an index for each access.
+    "aarch64": " -cl-opt=-aarch64-enable-gep-opt:bool=true",
+}
 _SECTIONS: dict[str, type[Any]] = {
     "cpu": Cpu,
     "machine": Machine,

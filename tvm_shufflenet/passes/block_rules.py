@@ -17,7 +17,7 @@ from tvm_shufflenet import ops
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.block_weights import convolution_weight, dense_weight
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat, block_stride, spread
-from tvm_shufflenet.passes.constants import constant, static_shape, value_of
+from tvm_shufflenet.passes.constants import constant, is_call, static_shape, value_of
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.window import Window
 
@@ -28,10 +28,30 @@ class Lowering:
 
     machine: Machine
     users: dict[Any, int]
+    shuffled: dict[Any, int]  # convolutions whose result is shuffled -> groups of the shuffle
 
     def sole(self, expression: Any) -> bool:
         """Tell whether `expression` has one user, so that it may be changed for that one."""
         return self.users[expression] == 1
+
+
+def shuffled_convolutions(function: Any) -> dict[Any, int]:
+    """Find the convolutions whose result, with bias and ReLU, goes through a shuffle."""
+    from tvm import relay
+
+    found: dict[Any, int] = {}
+
+    def look(node: Any) -> None:
+        if not is_call(node, ops.PREFIX + "marked_shuffle"):
+            return
+        before = node.args[0]
+        while is_call(before, "nn.relu") or is_call(before, "nn.bias_add"):
+            before = before.args[0]
+        if is_call(before, "nn.conv2d"):
+            found[before] = int(ops.attributes_of(node)["groups"])
+
+    relay.analysis.post_order_visit(function, look)
+    return found
 
 
 def _geometry(attrs: Any, shape: tuple[int, ...], window: tuple[int, int]) -> Window | None:
@@ -68,9 +88,10 @@ def conv2d(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | Non
         return _general(data, weight, groups, window, lowering) if shape[1] <= 4 else None
     if groups == shape[1] == weight.shape[0]:
         return _depthwise(data, weight, window)
+    blocks = groups if groups > 1 else lowering.shuffled.get(call, 1)
     one = (window.kh, window.kw, window.stride, window.border) == (1, 1, 1, 0)
     return (
-        _pointwise(data, weight[:, :, 0, 0], groups, lowering)
+        _pointwise(data, weight, groups, blocks, lowering)
         if one
         else _general(data, weight, groups, window, lowering)
     )
@@ -88,13 +109,16 @@ def _depthwise(data: Blocked, weight: np.ndarray, window: Window) -> Blocked:
     return _like(window, matrix, *data.layout)
 
 
-def _pointwise(data: Blocked, weight: np.ndarray, groups: int, lowering: Lowering) -> Blocked:
-    size = weight.shape[0] // groups
+def _pointwise(
+    data: Blocked, weight: np.ndarray, groups: int, blocks: int, lowering: Lowering
+) -> Blocked:
+    """Lower a 1×1 convolution; a dense one may write several blocks, for the shuffle behind it."""
+    size = weight.shape[0] // blocks
     stride = block_stride(size, lowering.machine)
-    blocks, source = convolution_weight(weight[:, :, None, None], groups, stride, data)
+    rows, source = convolution_weight(weight, groups, size, stride, data)
     matrix = ops.call(
         "pointwise",
-        [data.matrix, constant(blocks), constant(np.zeros(groups * stride, "float32"))],
+        [data.matrix, constant(rows), constant(np.zeros(blocks * stride, "float32"))],
         source=_as_tuple(source),
         relu=0,
     )
@@ -109,7 +133,7 @@ def _general(
     size = weight.shape[0] // groups
     stride = block_stride(size, lowering.machine)
     blocks, source = convolution_weight(
-        weight, groups, stride, data if isinstance(data, Blocked) else None
+        weight, groups, size, stride, data if isinstance(data, Blocked) else None
     )
     matrix = ops.call(
         "convolution",

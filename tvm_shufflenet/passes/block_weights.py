@@ -9,25 +9,26 @@ from tvm_shufflenet.schedules.channels import Source
 
 
 def convolution_weight(
-    weight: np.ndarray, groups: int, stride: int, data: Blocked | None
+    weight: np.ndarray, groups: int, size: int, stride: int, data: Blocked | None
 ) -> tuple[np.ndarray, Source]:
-    """Return an OIHW weight as (groups, kh·kw·depth, stride), and how its input is read.
+    """Return an OIHW weight as (groups, kh·kw·depth, lanes), and how its input is read.
 
-    `data` is the map that is read, None for an NCHW image.
+    The outputs stand in blocks of `size` channels in `stride` lanes. `data` is the map that is
+    read, None for an NCHW image.
     """
     outputs, depth, kh, kw = weight.shape
-    size = outputs // groups
-    blocks = weight.reshape(groups, size, depth, kh, kw).transpose(0, 3, 4, 2, 1)
+    each = outputs // groups
+    blocks = weight.reshape(groups, each, depth, kh, kw).transpose(0, 3, 4, 2, 1)
     source = Source(1, depth * groups, depth * groups, depth * groups)
     if data is not None:
         source = data.source()
         if groups == 1 and data.size != data.stride:
             # One group reads every lane: rows of zeros for the padding keep reads contiguous.
-            full = np.zeros((1, kh, kw, data.lanes, size), "float32")
+            full = np.zeros((1, kh, kw, data.lanes, each), "float32")
             full[:, :, :, data.positions()] = blocks
             blocks, depth = full, data.lanes
             source = Source(1, data.lanes, data.lanes, data.lanes)
-    rows = blocks.reshape(groups, kh * kw * depth, size)
+    rows = blocks.reshape(groups, kh * kw * depth, each)
     return spread(rows, size, stride), source
 
 

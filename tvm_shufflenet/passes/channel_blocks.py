@@ -14,6 +14,9 @@ import numpy as np
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.schedules.channels import Source
 
+_NARROWEST = 4  # lanes of the narrowest vector worth using
+_LONGEST_ROW = 7  # vectors that a register tile has at most beside a few pixels
+
 
 @dataclass(frozen=True)
 class Blocked:
@@ -60,11 +63,18 @@ class Flat:
 
 
 def block_stride(size: int, machine: Machine) -> int:
-    """Return the lanes of a block of `size` channels: whole vectors, narrow ones for few."""
+    """Return the lanes of a block of `size` channels.
+
+    Whole vectors, narrow ones for few channels, and a number of them that register tiles can
+    divide: a prime number above seven gets one vector more.
+    """
     width = machine.lanes
-    while width >= 2 * size and width > 4:
+    while width >= 2 * size and width > _NARROWEST:
         width //= 2
-    return -(-size // width) * width
+    vectors = -(-size // width)
+    if vectors > _LONGEST_ROW and all(vectors % tile for tile in range(2, _LONGEST_ROW + 1)):
+        vectors += 1
+    return vectors * width
 
 
 def spread(values: np.ndarray, size: int, stride: int) -> np.ndarray:

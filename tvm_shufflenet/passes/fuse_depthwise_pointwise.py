@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tvm_shufflenet import ops
+from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.constants import constant, value_of
 from tvm_shufflenet.passes.users import count_users
-from tvm_shufflenet.schedules.channels import Source
+from tvm_shufflenet.schedules.channels import Source, padded_depth
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class FuseDepthwisePointwise:
     depthwise convolution with a ReLU or a second user.
     """
 
+    machine: Machine
     name: str = "fuse_depthwise_pointwise"
 
     def __call__(self, mod: Any) -> Any:
@@ -30,16 +32,19 @@ class FuseDepthwisePointwise:
 
         mod = relay.transform.InferType()(mod)
         users = count_users(mod["main"])
+        machine = self.machine
 
         class Fuser(relay.ExprMutator):
             def visit_call(self, call: Any) -> Any:
-                return _fused(call, users, self.visit) or super().visit_call(call)
+                return _fused(call, users, self.visit, machine) or super().visit_call(call)
 
         mod["main"] = Fuser().visit(mod["main"])
         return relay.transform.InferType()(mod)
 
 
-def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
+def _fused(
+    call: Any, users: dict[Any, int], visit: Any, machine: Machine
+) -> Any | None:
     operator = ops.ours(call)
     if operator is None or operator.name != "pointwise":
         return None
@@ -52,8 +57,11 @@ def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
         return None
     weight, bias, taps_bias = (value_of(e) for e in (*call.args[1:3], before.args[2]))
     assert weight is not None and bias is not None and taps_bias is not None
-    through = _through(weight, taps_bias, Source(*attributes["source"]))
-    inputs = [visit(before.args[0]), before.args[1], call.args[1], constant(bias + through)]
+    source = Source(*attributes["source"])
+    total = constant(bias + _through(weight, taps_bias, source))
+    rows = padded_depth(machine, source, weight.shape[1]) - weight.shape[1]
+    weight = np.pad(weight, ((0, 0), (0, rows), (0, 0)))
+    inputs = [visit(before.args[0]), before.args[1], constant(weight), total]
     residual = visit(call.args[3]) if len(call.args) > 3 else None
     return ops.call(
         "depthwise_pointwise",

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.block_conversions import from_nchw, to_nchw, to_rows
-from tvm_shufflenet.passes.block_rules import RULES, Lowering
+from tvm_shufflenet.passes.block_rules import RULES, Lowering, shuffled_convolutions
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat
 from tvm_shufflenet.passes.users import count_users
 
@@ -35,7 +35,11 @@ class ToChannelBlocks:
 
         mod = relay.transform.InferType()(mod)
         function = mod["main"]
-        lowering = Lowering(machine=self.machine, users=count_users(function))
+        lowering = Lowering(
+            machine=self.machine,
+            users=count_users(function),
+            shuffled=shuffled_convolutions(function),
+        )
         kept: list[str] = []
         done: dict[Any, Any] = {}
         order: list[Any] = []
