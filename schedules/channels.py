@@ -53,17 +53,7 @@ def written_in_order(machine: Machine, where: Source, depth: int) -> bool:
     Only the shuffle of the paper is; its inverse and others are read through.
     """
     direct = where.channels // where.shuffle == where.size
-    return not machine.fma_from_memory and direct and not where.contiguous(depth)
-
-
-def padded_depth(machine: Machine, where: Source, depth: int) -> int:
-    """Return the rows that weights for groups of `depth` inputs should have.
-
-    Inputs are loaded a vector at a time, so an awkward depth gets rows of zeros; what they meet
-    is the next group's inputs or the padding behind the last one.
-    """
-    if not written_in_order(machine, where, depth):
-        return depth
-    padded = -(-depth // machine.lanes) * machine.lanes
-    room = where.shuffle * where.stride - where.channels
-    return padded if padded - depth <= room else depth
+    # The last vector of an awkward depth reads on: into the next group, or the last padding.
+    beyond = -depth % machine.lanes <= where.shuffle * (where.stride - where.size)
+    plain = machine.fma_from_memory or where.contiguous(depth)
+    return direct and beyond and not plain

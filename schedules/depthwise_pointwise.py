@@ -8,6 +8,7 @@ buffer is written in the order in which the product reads it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm import autotvm, te
@@ -38,8 +39,7 @@ def depthwise_pointwise(
         cfg: the configuration.
         data: (pixels, channels), channels in blocks as `source` says.
         taps_weight: (kh, kw, channels) of the depthwise convolution; its bias is in `bias`.
-        weight: (groups, depth, block) or packed (groups, block / tile, depth, tile); its depth
-            may be padded, see `channels.padded_depth`.
+        weight: (groups, depth, block) or packed (groups, block / tile, depth, tile).
         bias: (groups·block,).
         residual: (output pixels, groups·block) or None.
         geometry: the fields of the depthwise `Window`.
@@ -48,7 +48,6 @@ def depthwise_pointwise(
     """
     window, where = Window(*geometry), Source(*source)
     groups, depth, block = matmul.extents(weight)
-    inputs_of_group = where.channels // groups  # a padded weight has more rows, of zeros
     shape = matmul.Shape(
         pixels=window.pixels,
         row=window.out_width,
@@ -56,6 +55,7 @@ def depthwise_pointwise(
         depth=depth,
         block=block,
         contiguous=depth,
+        whole_vectors=written_in_order(current_machine(), where, depth),
     )
     matmul.define_space(cfg, shape, weight, orders=(0,))
     define_run(cfg, window)
@@ -63,11 +63,8 @@ def depthwise_pointwise(
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
     _, sums = taps(data, taps_weight, window)
-    if written_in_order(current_machine(), where, inputs_of_group):
-        inputs = _in_order(sums, where)
-        accumulators = matmul.product(
-            shape, tile, lambda p, g, k: inputs[p, g * inputs_of_group + k], weight, bias
-        )
+    if written_in_order(current_machine(), where, depth):
+        accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, bias)
     else:
         accumulators = matmul.product(
             shape, tile, lambda p, g, k: sums[p, where.position(g, k, depth)], weight, bias
@@ -75,23 +72,33 @@ def depthwise_pointwise(
     return matmul.epilogue(shape, tile, accumulators, residual, bool(relu))
 
 
-def _in_order(sums: Any, where: Source) -> Any:
-    """Return the depthwise results, (pixels, lanes), in the order behind the shuffle.
+def _in_order(sums: Any, where: Source, depth: int) -> Callable[[Any, Any, Any], Any]:
+    """Return how to read the depthwise results, put in the order behind the shuffle.
 
     The stage "ordered" keeps its two axes apart so that TVM sees which results a block of it
-    needs; the stage "inputs" is what the product loads.
+    needs. The stage "inputs", (pixels, groups, vectors, lanes), is what the product loads: whole
+    vectors, though the last one of an awkward depth reaches into the next group.
     """
-    pixels = int(sums.shape[0])
+    lanes = current_machine().lanes
     ordered = te.compute(
-        (pixels, where.stride, where.shuffle),
+        (int(sums.shape[0]), where.stride, where.shuffle),
         lambda p, j, i: sums[p, i * where.stride + j],
         name="ordered",
     )
-    return te.compute(
-        (pixels, where.shuffle * where.stride),
-        lambda p, q: ordered[p, q // where.shuffle, q % where.shuffle],
+
+    def position(g: Any, vector: Any, lane: Any) -> Any:
+        return g * depth + vector * lanes + lane
+
+    inputs = te.compute(
+        (int(sums.shape[0]), where.channels // depth, -(-depth // lanes), lanes),
+        lambda p, g, vector, lane: ordered[
+            p,
+            position(g, vector, lane) // where.shuffle,
+            position(g, vector, lane) % where.shuffle,
+        ],
         name="inputs",
     )
+    return lambda p, g, k: inputs[p, g, k // lanes, k % lanes]
 
 
 @autotvm.register_topi_schedule(TASK)

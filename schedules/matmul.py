@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.schedules.tiles import (
     Tile,
     best_tile,
@@ -23,6 +24,9 @@ from tvm_shufflenet.schedules.tiles import (
 )
 
 
+_SHORT = 32  # steps
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A grouped matrix product: for each group, (pixels × depth) times (depth × block)."""
@@ -33,6 +37,7 @@ class Shape:
     depth: int  # reduction: input channels of a group, times the window for a convolution
     block: int  # output channels of a group, padded to whole vectors
     contiguous: int  # reduction steps whose inputs lie side by side: candidates for one load
+    whole_vectors: bool = False  # inputs come from a stage that loads whole vectors
 
 
 def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0, 1)) -> None:
@@ -46,7 +51,7 @@ def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0
     if len(weight.shape) == 4:
         channels = [int(weight.shape[3])]
     best = best_tile(machine, pixels, channels, width)
-    unrolls = [count for count in (1, 2, 4, 8) if shape.contiguous % count == 0]
+    unrolls = _unrolls(machine, shape)
     weights_bytes = 4 * shape.groups * shape.depth * shape.block
     outer = int(weights_bytes > 1024 * machine.l1d_kib and 1 in orders)
     knob(cfg, "tile_pixels", pixels, best[0])
@@ -59,6 +64,18 @@ def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0
                 machine, entity["tile_pixels"].val, entity["tile_channels"].val, width
             )
         )
+
+
+def _unrolls(machine: Machine, shape: Shape) -> list[int]:
+    """Return how many reduction steps may be unrolled.
+
+    Where inputs are loaded a vector at a time, a short reduction of an awkward length is unrolled
+    whole, so that its last vector needs no condition.
+    """
+    awkward = shape.depth % machine.lanes != 0 and shape.depth <= _SHORT
+    if shape.whole_vectors and awkward:
+        return [shape.depth]
+    return [count for count in (1, 2, 4, 8) if shape.contiguous % count == 0]
 
 
 def chosen_tile(cfg: Any) -> Tile:
@@ -216,15 +233,15 @@ def load_together(s: Any, source: Any, accumulators: Any, loop: Any, tile: Tile)
 
 def load_stage(s: Any, inputs: Any, accumulators: Any, loop: Any, tile: Tile) -> None:
     """Compute the stage `inputs` for one unrolled step, as vectors along the reduction."""
-    if tile.unroll == 1:
-        s[inputs].compute_inline()
-        return
     s[inputs].compute_at(s[accumulators], loop)
     *outer, k = s[inputs].op.axis
-    k_outer, k_inner = s[inputs].split(k, factor=min(tile.unroll, current_machine().lanes))
-    for axis in (*outer, k_outer):
+    lanes = current_machine().lanes
+    if int(k.dom.extent) > lanes:
+        k_outer, k = s[inputs].split(k, factor=min(tile.unroll, lanes))
+        outer.append(k_outer)
+    for axis in outer:
         s[inputs].unroll(axis)
-    s[inputs].vectorize(k_inner)
+    s[inputs].vectorize(k)
 
 
 def extents(weight: Any) -> tuple[int, int, int]:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from tvm_shufflenet import ops
-from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.constants import constant, value_of
 from tvm_shufflenet.passes.users import count_users
-from tvm_shufflenet.schedules.channels import Source, padded_depth
+from tvm_shufflenet.schedules.channels import Source
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,6 @@ class FuseDepthwisePointwise:
     depthwise convolution with a ReLU or a second user.
     """
 
-    machine: Machine
     name: str = "fuse_depthwise_pointwise"
 
     def __call__(self, mod: Any) -> Any:
@@ -32,19 +30,16 @@ class FuseDepthwisePointwise:
 
         mod = relay.transform.InferType()(mod)
         users = count_users(mod["main"])
-        machine = self.machine
 
         class Fuser(relay.ExprMutator):
             def visit_call(self, call: Any) -> Any:
-                return _fused(call, users, self.visit, machine) or super().visit_call(call)
+                return _fused(call, users, self.visit) or super().visit_call(call)
 
         mod["main"] = Fuser().visit(mod["main"])
         return relay.transform.InferType()(mod)
 
 
-def _fused(
-    call: Any, users: dict[Any, int], visit: Any, machine: Machine
-) -> Any | None:
+def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
     operator = ops.ours(call)
     if operator is None or operator.name != "pointwise":
         return None
@@ -59,9 +54,7 @@ def _fused(
     assert weight is not None and bias is not None and taps_bias is not None
     source = Source(*attributes["source"])
     total = constant(bias + _through(weight, taps_bias, source))
-    rows = padded_depth(machine, source, weight.shape[1]) - weight.shape[1]
-    weight = np.pad(weight, ((0, 0), (0, rows), (0, 0)))
-    inputs = [visit(before.args[0]), before.args[1], constant(weight), total]
+    inputs = [visit(before.args[0]), before.args[1], call.args[1], total]
     residual = visit(call.args[3]) if len(call.args) > 3 else None
     return ops.call(
         "depthwise_pointwise",

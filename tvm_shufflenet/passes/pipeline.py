@@ -49,7 +49,7 @@ def pipeline(options: PipelineOptions) -> tuple[Pass, ...]:
         FoldConstants(),
         ToChannelBlocks(options.machine),
         *merge,
-        FuseDepthwisePointwise(options.machine),
+        FuseDepthwisePointwise(),
     )
 
 
