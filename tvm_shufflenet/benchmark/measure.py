@@ -7,17 +7,24 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tvm_shufflenet.benchmark import process, results, runners
 from tvm_shufflenet.benchmark.export import Export
-from tvm_shufflenet.benchmark.interleave import ContestantFailed, Plan, interleave
+from tvm_shufflenet.benchmark.interleave import (
+    Contestant,
+    ContestantFailed,
+    Outcome,
+    Plan,
+    interleave,
+)
 from tvm_shufflenet.benchmark.process import Worker
 from tvm_shufflenet.benchmark.results import Result
 from tvm_shufflenet.benchmark.runners import Setup
 from tvm_shufflenet.benchmark.verify import Difference
 
 Progress = Callable[[str], None]
+INSTALL = "tvm-shufflenet[host,bench]"
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,49 @@ class Entry:
         return self.runner == runners.OURS
 
 
+class Checkable(Contestant, Protocol):
+    """A contestant that can also say whether it computes what PyTorch computes."""
+
+    def check(self) -> Difference:
+        """Return how far its outputs are from PyTorch's.
+
+        Raises:
+            ContestantFailed: if it cannot run.
+        """
+
+
+# Gets an entry ready, or raises ContestantFailed; the stack closes it when all is measured.
+Opener = Callable[[Entry, ExitStack], Checkable]
+
+
+class NotInstalled(ContestantFailed):
+    """The runtime is not there; the message says what to install."""
+
+
 @dataclass(frozen=True)
 class _Loaded:
-    worker: Worker
+    contestant: Checkable
     difference: Difference
 
 
+def open_worker(entry: Entry, stack: ExitStack) -> Checkable:
+    """Load an entry in a process of this machine."""
+    missing = runners.missing(entry.runner)
+    if missing:
+        raise NotInstalled(f'no module {", ".join(missing)}: pip install "{INSTALL}"')
+    if not entry.ours:
+        process.prepare(entry.runner, entry.export)
+    setup = Setup(entry.export, entry.threads, entry.package)
+    worker = stack.enter_context(Worker(entry.runner, setup))
+    worker.load()
+    return worker
+
+
 def measure(
-    entries: Sequence[Entry], plan: Plan, progress: Progress = lambda text: None
+    entries: Sequence[Entry],
+    plan: Plan,
+    progress: Progress = lambda text: None,
+    open_entry: Opener = open_worker,
 ) -> tuple[Result, ...]:
     """Verify every entry against PyTorch, time those that are right, interleaved.
 
@@ -55,59 +97,56 @@ def measure(
     with ExitStack() as stack:
         for index, entry in enumerate(entries):
             progress(f"{entry.export.network}: {entry.title}: preparing")
-            ready = _load(entry, stack)
+            ready = _load(entry, open_entry, stack)
             if isinstance(ready, Result):
                 found[index] = ready
             else:
                 loaded[index] = ready
-        contestants = {str(index): ready.worker for index, ready in loaded.items()}
         outcome = interleave(
-            contestants, plan, lambda done, total: progress(f"measuring: turn {done} of {total}")
+            {str(index): ready.contestant for index, ready in loaded.items()},
+            plan,
+            lambda done, total: progress(f"measuring: turn {done} of {total}"),
         )
         for index, ready in loaded.items():
-            entry, name = entries[index], str(index)
-            if name in outcome.failures:
-                found[index] = _result(entry, results.FAILED, outcome.failures[name])
-            else:
-                again = _check_again(ready)
-                found[index] = _judge(entry, again) or _result(
-                    entry,
-                    results.MEASURED,
-                    "" if again.strict else again.describe(),
-                    difference_of_scale=again.of_scale,
-                    strict=again.strict,
-                    samples=outcome.samples[name],
-                )
+            found[index] = _conclude(entries[index], ready, str(index), outcome)
     return tuple(found[index] for index in range(len(entries)))
 
 
-def _load(entry: Entry, stack: ExitStack) -> _Loaded | Result:
-    missing = runners.missing(entry.runner)
-    if missing:
-        detail = f'no module {", ".join(missing)}: pip install "tvm-shufflenet[host,bench]"'
-        return _result(entry, results.NOT_INSTALLED, detail)
-    setup = Setup(entry.export, entry.threads, entry.package)
+def _load(entry: Entry, open_entry: Opener, stack: ExitStack) -> _Loaded | Result:
     try:
-        if not entry.ours:
-            process.prepare(entry.runner, entry.export)
-        worker = stack.enter_context(Worker(entry.runner, setup))
-        worker.load()
-        difference = worker.check()
-        worker.pause()
+        contestant = open_entry(entry, stack)
+        difference = contestant.check()
+        contestant.pause()
+    except NotInstalled as absent:
+        return _result(entry, results.NOT_INSTALLED, str(absent))
     except ContestantFailed as failed:
         return _result(entry, results.FAILED, str(failed))
-    return _judge(entry, difference) or _Loaded(worker, difference)
+    return _judge(entry, difference) or _Loaded(contestant, difference)
+
+
+def _conclude(entry: Entry, ready: _Loaded, name: str, outcome: Outcome) -> Result:
+    if name in outcome.failures:
+        return _result(entry, results.FAILED, outcome.failures[name])
+    again = _check_again(ready)
+    return _judge(entry, again) or _result(
+        entry,
+        results.MEASURED,
+        "" if again.strict else again.describe(),
+        difference_of_scale=again.of_scale,
+        strict=again.strict,
+        samples=outcome.samples[name],
+    )
 
 
 def _check_again(ready: _Loaded) -> Difference:
     """Check once more after all rounds: a race between threads need not show at first."""
-    ready.worker.resume()
+    ready.contestant.resume()
     try:
-        later = ready.worker.check()
+        later = ready.contestant.check()
     except ContestantFailed as failed:
         return Difference(float("inf"), False, f"failed after the last round: {failed}")
     finally:
-        ready.worker.pause()
+        ready.contestant.pause()
     return max(ready.difference, later, key=lambda difference: difference.of_scale)
 
 

@@ -102,7 +102,7 @@ def profile(package: Path, threads: int, inferences: int = 50) -> Profile:
     """
     from tvm_shufflenet.runtime.checked import check_package
     from tvm_shufflenet.runtime.cpu import check_runs_here
-    from tvm_shufflenet.runtime.threads import Runner, usable_cores
+    from tvm_shufflenet.runtime.threads import ThreadRunner, usable_cores
 
     tvm = load_tvm()
     with closing(check_package(package)) as checked:
@@ -110,7 +110,7 @@ def profile(package: Path, threads: int, inferences: int = 50) -> Profile:
         check_runs_here(manifest)
         factory = tvm.runtime.module._ffi_api.ModuleLoadFromFile(checked.copies[0].path, "so")
     board = load_board(LOCAL)
-    runner = Runner(threads, usable_cores(None, manifest.core_mask), tvm.get_global_func)
+    runner = ThreadRunner(threads, usable_cores(None, manifest.core_mask), tvm.get_global_func)
     try:
         peaks = measure_peaks(board, threads, runner.call)
         costs, times, whole_s = runner.call(lambda: _time(tvm, factory, inferences))

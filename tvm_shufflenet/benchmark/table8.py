@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tvm_shufflenet.benchmark.results import Result
 from tvm_shufflenet.benchmark.statistics import Ratio, speedup
+from tvm_shufflenet.errors import InputError
 
 Size = tuple[int, int]  # height, width
 
@@ -45,20 +46,25 @@ def rows(results: Sequence[Result], multiply_adds: Mapping[str, int]) -> tuple[R
     Args:
         results: one a network, AlexNet among them, all of one input size.
         multiply_adds: at that size, by network.
+
+    Raises:
+        InputError: if AlexNet is missing or there is a network that is not in the table.
     """
-    alexnet = next(result for result in results if result.network == ALEXNET)
+    alexnet = next((result for result in results if result.network == ALEXNET), None)
+    if alexnet is None or any(result.network not in TITLES for result in results):
+        raise InputError(f"Table 8 needs results of {', '.join(NETWORKS)} and of no other network")
     return tuple(_row(result, alexnet, multiply_adds) for result in results)
 
 
 def _row(result: Result, alexnet: Result, multiply_adds: Mapping[str, int]) -> Row:
     size = (result.height, result.width)
-    paper_ms = PAPER_MS.get(result.network, {}).get(size)
+    paper_ms = PAPER_MS[result.network].get(size)
     alexnet_ms = PAPER_MS[ALEXNET].get(size)
     measured = None
     if result.samples is not None and alexnet.samples is not None:
         measured = speedup(result.samples, alexnet.samples)
     return Row(
-        title=TITLES.get(result.network, result.network),
+        title=TITLES[result.network],
         result=result,
         multiply_adds=multiply_adds[result.network],
         theoretical_speedup=multiply_adds[ALEXNET] / multiply_adds[result.network],

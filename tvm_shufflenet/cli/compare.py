@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvm_shufflenet.boards import LOCAL
+from tvm_shufflenet.boards import LOCAL, load_board
 from tvm_shufflenet.cli.bench import (
     command_line,
     fail_if_ours_is_wrong,
+    opening,
     print_warnings,
 )
 from tvm_shufflenet.cli.console import print_table, progress
 from tvm_shufflenet.cli.sizes import parse_size
-from tvm_shufflenet.cli.threads import parse_threads
+from tvm_shufflenet.cli.threads import parse_threads, resolve
 from tvm_shufflenet.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class _Request:
     threads: int
     rounds: int
     untuned: bool
+    board: str
+    tracker: str
 
 
 @click.command("compare")
@@ -54,6 +57,7 @@ class _Request:
     help="A package made earlier, instead of compiling that network; repeatable.",
 )
 @click.option("--board", default=LOCAL, show_default=True, help="Where to compile for and run.")
+@click.option("--tracker", default="", metavar="HOST:PORT", help="Where the board registers.")
 @click.option(
     "--threads",
     default="1",
@@ -72,14 +76,7 @@ class _Request:
     help="Show what --json printed; measure nothing.",
 )
 def compare_command(
-    sizes: tuple[Size, ...],
-    folders: tuple[Path, ...],
-    board: str,
-    threads: int,
-    rounds: int,
-    untuned: bool,
-    as_json: bool,
-    earlier: Path | None,
+    folders: tuple[Path, ...], as_json: bool, earlier: Path | None, **options: Any
 ) -> None:
     """Time ShuffleNet 0.5x (arch2), ShuffleNet 1x and AlexNet in turn and print Table 8 anew.
 
@@ -90,8 +87,7 @@ def compare_command(
     if earlier is not None:
         report = results.read(earlier)
     else:
-        request = _Request(sizes=sizes, threads=threads, rounds=rounds, untuned=untuned)
-        report = _measure_on(board, request, folders)
+        report = _measure(_Request(**options), folders)
     if as_json:
         click.echo(report.to_json(), nl=False)
     else:
@@ -100,22 +96,30 @@ def compare_command(
     fail_if_ours_is_wrong(report)
 
 
-def _measure_on(board: str, request: _Request, folders: tuple[Path, ...]) -> Report:
+def _measure(request: _Request, folders: tuple[Path, ...]) -> Report:
     from tvm_shufflenet.benchmark import environment
     from tvm_shufflenet.benchmark.interleave import Plan
     from tvm_shufflenet.benchmark.measure import measure
     from tvm_shufflenet.benchmark.results import Report
 
-    if board != LOCAL:
-        raise InputError(f"compare runs on this machine; it cannot run on {board!r}")
-    stamped = environment.stamp()
+    board = load_board(request.board)
+    if board.emulator:
+        raise InputError(
+            f"compare is about time, which means nothing on {request.board}; "
+            f"'tvm-shufflenet bench --board {request.board}' counts instructions there"
+        )
+    request = replace(request, threads=resolve(request.threads, board))
     found: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="tvm-shufflenet-") as scratch, progress() as tell:
+    with (
+        tempfile.TemporaryDirectory(prefix="tvm-shufflenet-") as scratch,
+        progress() as tell,
+        opening(board, request.tracker, request.threads) as (opener, stamp),
+    ):
         given = _given(folders, request)
         for size in request.sizes:
             entries = _entries(size, given, request, Path(scratch), tell)
-            found += measure(entries, Plan(rounds=request.rounds), tell)
-    return Report(command_line(), stamped, tuple(found), environment.load_warnings(stamped))
+            found += measure(entries, Plan(rounds=request.rounds), tell, opener)
+    return Report(command_line(), stamp, tuple(found), environment.load_warnings(stamp))
 
 
 def _given(folders: tuple[Path, ...], request: _Request) -> dict[tuple[str, Size], Entry]:
@@ -154,7 +158,7 @@ def _entries(
             continue
         tell(f"{network} at {size[0]}x{size[1]}: compiling")
         case = packages.Case(network=network, size=size, threads=request.threads)
-        package = packages.compile_package(case, LOCAL, scratch, untuned=request.untuned)
+        package = packages.compile_package(case, request.board, scratch, untuned=request.untuned)
         exported = export(network, *size, case.seed)
         entries.append(Entry(OURS, packages.MERGED, exported, request.threads, package))
     return entries

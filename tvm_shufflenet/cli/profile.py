@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvm_shufflenet.boards import LOCAL, load_board
 from tvm_shufflenet.cli.console import print_table, progress
-from tvm_shufflenet.cli.threads import parse_threads
+from tvm_shufflenet.cli.threads import parse_threads, resolve
 
 if TYPE_CHECKING:
     from tvm_shufflenet.benchmark.profile import Profile
@@ -41,7 +42,7 @@ def profile_command(package: Path, threads: int, inferences: int, top: int, as_j
 
     with progress() as tell:
         tell("profiling")
-        found = profile(package, threads, inferences)
+        found = profile(package, resolve(threads, load_board(LOCAL)), inferences)
     if as_json:
         click.echo(json.dumps(_plain(found), indent=1))
         return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from tvm_shufflenet.benchmark.export import Export
 from tvm_shufflenet.benchmark.runners import Infer, Setup
 
 
@@ -13,27 +15,33 @@ def _library(setup: Setup) -> Path:
 
 def prepare(setup: Setup) -> None:
     """Compile once for this machine."""
-    import torch
-
     from tvm_shufflenet.boards import LOCAL, load_board
-    from tvm_shufflenet.compiler import PASS_CONFIG, load_tvm
 
     target_string = load_board(LOCAL).target_string()
     stamp = setup.export.folder / "stock_tvm.target"
     library = _library(setup)
     if library.exists() and stamp.exists() and stamp.read_text() == target_string:
         return
+    build(setup.export, target_string, library)
+    stamp.write_text(target_string)
+
+
+def build(export: Export, target_string: str, library: Path, link: Any = None) -> None:
+    """Compile an export with stock TVM into `library`, linked by `link` or the host's compiler."""
+    import torch
+
+    from tvm_shufflenet.compiler import PASS_CONFIG, load_tvm
+
     tvm = load_tvm()
     from tvm import relay
 
-    traced = torch.jit.load(setup.export.torchscript)  # type: ignore[no-untyped-call]
-    mod, params = relay.frontend.from_pytorch(traced, [("input", setup.export.shape)])
+    traced = torch.jit.load(export.torchscript)  # type: ignore[no-untyped-call]
+    mod, params = relay.frontend.from_pytorch(traced, [("input", export.shape)])
     with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
         built = relay.build(mod, target=tvm.target.Target(target_string), params=params)
     partial = library.with_suffix(".partial.so")
-    built.export_library(str(partial))
+    built.export_library(str(partial), fcompile=link)
     partial.replace(library)
-    stamp.write_text(target_string)
 
 
 def load(setup: Setup) -> Infer:
