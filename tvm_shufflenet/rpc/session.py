@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from tvm_shufflenet.errors import BoardUnreachable, ToolchainError
 from tvm_shufflenet.rpc.server import DESCRIBE, PIN
 from tvm_shufflenet.rpc.tracker import Address, ask
 
+_ANSWER_S = 10.0  # within which a tracker accepts a connection
 _BIG_CORES = 1  # thread_pool.cc, config_threadpool: TVM's own order, fastest cores first
 
 
@@ -42,6 +44,8 @@ def connect(link: Link, *, timeout_s: float, priority: int = 1) -> Any:
     try:
         if link.direct:
             return rpc.connect(*link.address, link.key, session_timeout=seconds)
+        # TVM's client retries a refused connection for a minute; we want to know now.
+        socket.create_connection(link.address, timeout=_ANSWER_S).close()
         tracker = rpc.connect_tracker(*link.address)
         return tracker.request(link.key, priority=priority, session_timeout=seconds, max_retry=1)
     except (OSError, RuntimeError, tvm.error.TVMError) as error:

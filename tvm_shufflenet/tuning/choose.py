@@ -18,7 +18,7 @@ from tvm_shufflenet.tuning.verdicts import FAILED, UNVERIFIED, VERIFIED, WRONG, 
 from tvm_shufflenet.tuning.work import Subject
 
 _ROUNDS = 3
-_CLOSE = 1.15  # what was slower than this times the fastest has no chance
+_CLOSE = 1.1  # what was slower than this times the fastest has no chance
 _UNSTABLE = 0.15  # spread of the winner's re-measured times that is worth a warning
 
 

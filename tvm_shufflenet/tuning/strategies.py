@@ -18,7 +18,7 @@ from tvm_shufflenet.tuning.records import OK, Record
 
 Vector = npt.NDArray[np.float32]
 
-_WARM_UP = 12  # right answers of a template before a model or a population is worth having
+_WARM_UP = 8  # right answers of a task before a model or a population is worth having
 _SEEN_TRIES = 200  # random draws for one unseen index before all are looked at
 _ENUMERABLE = 6000  # spaces up to this size are predicted completely
 _SAMPLED = 2000  # indices drawn from larger ones
@@ -42,17 +42,24 @@ class Knowledge:
         self.costs_s.append(record.cost_s if record.error_no == OK else math.inf)
         self.workloads.append(record.workload)
 
-    def rows(self) -> tuple[Vector, Vector]:
-        """Return features, and how close each came to the best of its workload (0 to 1)."""
+    def rows(self, width: int) -> tuple[Vector, Vector]:
+        """Return features of `width`, and how close each came to its workload's best (0 to 1).
+
+        Workloads of one template may differ in the number of their arguments.
+        """
         best: dict[str, float] = {}
         for workload, cost in zip(self.workloads, self.costs_s, strict=True):
             best[workload] = min(cost, best.get(workload, math.inf))
+        fitting = [place for place, row in enumerate(self.features) if row.size == width]
+        fitting = fitting[-_TRAINING_ROWS:]
         scores = [
-            best[workload] / cost if math.isfinite(cost) else 0.0
-            for workload, cost in zip(self.workloads, self.costs_s, strict=True)
+            best[self.workloads[place]] / self.costs_s[place]
+            if math.isfinite(self.costs_s[place])
+            else 0.0
+            for place in fitting
         ]
-        recent = slice(-_TRAINING_ROWS, None)
-        return np.stack(self.features[recent]), np.asarray(scores[recent], dtype=np.float32)
+        rows = np.stack([self.features[place] for place in fitting])
+        return rows, np.asarray(scores, dtype=np.float32)
 
 
 def features_of(arguments: Any, entity: Any) -> Vector:
@@ -152,17 +159,16 @@ def xgb(space: Space, count: int) -> list[int]:
     Raises:
         Exception: whatever xgboost raises; the caller falls back to `ga`.
     """
-    right = sum(math.isfinite(cost) for cost in space.knowledge.costs_s)
-    if right < _WARM_UP:
+    if len(space.fastest(_WARM_UP)) < min(_WARM_UP, len(space.config_space)):
         return random(space, count)
-    import xgboost
-
-    rows, scores = space.knowledge.rows()
-    parameters = {"max_depth": 6, "eta": 0.2, "subsample": 0.9, "nthread": 1, "verbosity": 0}
-    model = xgboost.train(parameters, xgboost.DMatrix(rows, scores), num_boost_round=60)
     pool = _pool(space)
     if not pool:
-        return random(space, count)
+        return []
+    import xgboost
+
+    rows, scores = space.knowledge.rows(space.features(pool[0]).size)
+    parameters = {"max_depth": 6, "eta": 0.2, "subsample": 0.9, "nthread": 1, "verbosity": 0}
+    model = xgboost.train(parameters, xgboost.DMatrix(rows, scores), num_boost_round=60)
     predicted = model.predict(xgboost.DMatrix(np.stack([space.features(i) for i in pool])))
     wanted = math.ceil(count * (1 - _EXPLORE))
     found = [pool[place] for place in np.argsort(-predicted, kind="stable")[:wanted]]
