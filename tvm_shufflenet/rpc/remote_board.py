@@ -39,13 +39,14 @@ rm -f "$2"
 echo "$3" > installed
 """
 
-# $1: key, $2: port, $3: tracker. ssh asks for a terminal, so the server ends with the tunnel.
+# $1: key, $2: port, $3: tracker, $4: port of the tunnel here. The terminal that ssh asks for ends
+# the server with the tunnel.
 _SERVE = """\
 cd "$HOME/{folder}" || exit 1
 [ -f "server-$1.pid" ] && kill "$(cat "server-$1.pid")" 2>/dev/null
 echo $$ > "server-$1.pid"
 exec env TVM_USE_RUNTIME_LIB=1 venv/bin/python -m tvm_shufflenet.rpc.server --host {loopback} \
---port "$2" --key "$1" --tracker "$3" --announce-as {loopback}
+--port "$2" --key "$1" --tracker "$3" --announce-as {loopback} --announce-port "$4"
 """
 
 _END = """\
@@ -128,11 +129,12 @@ def _open_tunnel(
 ) -> tuple[started.Running, int]:
     """Start ssh with the server as its command; retry where a port was taken on either side."""
     for attempt in range(_TRIES):
-        port, back = _free_port(), _free_port()
+        port, there, back = _free_port(), _free_port(), _free_port()
         command = ssh.client("-tt", "-o", "ExitOnForwardFailure=yes", *_KEEP_ALIVE)
-        command += ["-L", f"{LOOPBACK}:{port}:{LOOPBACK}:{port}"]
+        command += ["-L", f"{LOOPBACK}:{port}:{LOOPBACK}:{there}"]
         command += ["-R", f"{LOOPBACK}:{back}:{tracker.host}:{tracker.port}", host]
-        command += [_script(_SERVE, board.rpc.key, str(port), f"{LOOPBACK}:{back}")]
+        ports = (str(there), f"{LOOPBACK}:{back}", str(port))
+        command += [_script(_SERVE, board.rpc.key, *ports)]
         try:
             running, _ = started.spawn("tunnel", command, log=log, timeout_s=_START_LIMIT_S)
         except BoardUnreachable as error:

@@ -121,6 +121,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tracker", default="", help="HOST:PORT; none: reached directly")
     parser.add_argument("--announce-as", default="", help="address the tracker shall give out")
     parser.add_argument("--init", default="", help="module:function to call before serving")
+    parser.add_argument(
+        "--announce-port", type=int, default=0, help="port the tracker shall give out, of a tunnel"
+    )
     options = parser.parse_args(arguments)
     die_with_parent()
     warn_if_exposed(options.host)
@@ -142,7 +145,7 @@ def _serve(tvm_server: Any, listener: Any, options: argparse.Namespace) -> None:
     """Serve one session after the other; a session that crashed must not end the server."""
     home = tempfile.gettempdir()
     tracker = tuple(Address.parse(options.tracker)) if options.tracker else None
-    port = listener.getsockname()[1]
+    port = options.announce_port or listener.getsockname()[1]
     while True:
         os.chdir(home)  # TVM leaves us in the removed folder of a session that crashed
         try:

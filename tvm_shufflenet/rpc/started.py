@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tvm_shufflenet.rpc.processes import READY
 from tvm_shufflenet.rpc.tracker import Address, ask
 
 FOLDER_VARIABLE = "TVM_SHUFFLENET_STATE"  # environment: another folder than the user's
+_GOODBYE = re.compile(r"(Shared c|C)onnection to \S+ closed\.")
 _POLL_S = 0.1
 _END_LIMIT_S = 5.0
 
@@ -68,7 +70,7 @@ class Started:
     key: str  # under which its server registers
     tracker: str  # HOST:PORT
     host: str = ""  # user@host of a board over SSH
-    port: int = 0  # of the board's server, on its loopback and on ours
+    port: int = 0  # on our loopback, by which the board's server is reached
     log: str = ""  # file that the processes write to
     processes: tuple[Running, ...] = ()
 
@@ -166,7 +168,9 @@ def _wait_for_line(
             if line.startswith(READY) and line.endswith("\n"):
                 return line.strip()
         if ended or time.monotonic() > deadline:
-            last = (text.strip().splitlines() or ["it said nothing"])[-1]
+            # OpenSSH says goodbye after the line that tells why.
+            said = [line for line in text.splitlines() if line.strip() and not _GOODBYE.match(line)]
+            last = said[-1].strip() if said else "it said nothing"
             what = "ended" if ended else f"was not ready within {timeout_s:g} s"
             raise BoardUnreachable(f"the {role} {what}: {last[:300]}; see {log}")
         time.sleep(_POLL_S)
