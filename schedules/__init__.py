@@ -28,11 +28,13 @@ def register() -> dict[str, Kernel]:
     from tvm_shufflenet.schedules import depthwise as dw
     from tvm_shufflenet.schedules import depthwise_pointwise as dwpw
     from tvm_shufflenet.schedules import elementary
+    from tvm_shufflenet.schedules import image_convolution as image
     from tvm_shufflenet.schedules import pointwise as pw
     from tvm_shufflenet.schedules import pooling as pool
 
     return {
         "pointwise": (pw.pointwise, pw.schedule_pointwise),
+        "image_convolution": (image.image_convolution, image.schedule_image_convolution),
         "convolution": (conv.convolution, conv.schedule_convolution),
         "depthwise_pointwise": (dwpw.depthwise_pointwise, dwpw.schedule_depthwise_pointwise),
         "depthwise": (dw.depthwise, dw.schedule_depthwise),

@@ -8,7 +8,7 @@ from tvm import autotvm, te
 from tvm_shufflenet.schedules import matmul
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
-from tvm_shufflenet.schedules.window import Window, padded, padded_image, schedule_padding
+from tvm_shufflenet.schedules.window import Window, padded, schedule_padding
 
 TASK = "convolution.tvm_shufflenet"
 
@@ -28,7 +28,7 @@ def convolution(
 
     Args:
         cfg: the configuration.
-        data: (pixels, channels) in blocks as `source` says, or an NCHW image.
+        data: (pixels, channels) in blocks as `source` says.
         weight: (groups, kh·kw·depth, block) or packed (groups, block / tile, kh·kw·depth, tile).
         bias: (groups·block,).
         residual: (output pixels, groups·block) or None.
@@ -39,25 +39,22 @@ def convolution(
     window, where = Window(*geometry), Source(*source)
     groups, reduction, block = matmul.extents(weight)
     depth = reduction // (window.kh * window.kw)
-    image = len(data.shape) == 4
     shape = matmul.Shape(
         pixels=window.pixels,
         row=window.out_width,
         groups=groups,
         depth=reduction,
         block=block,
-        contiguous=1 if image else depth,
+        unrolls=matmul.unrolls(depth),
     )
     matmul.define_space(cfg, shape, weight)
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
-    border = padded_image(data, window) if image else padded(data, window)
+    border = padded(data, window)
 
     def read(p: Any, g: Any, kh: Any, kw: Any, k: Any) -> Any:
         n, h, w = window.place(p)
         row, column = h * window.stride + kh, w * window.stride + kw
-        if image:
-            return border[n, k, row, column]
         return border[n, row, column, where.position(g, k, depth)]
 
     accumulators = matmul.windowed_product(
@@ -75,15 +72,12 @@ def schedule_convolution(cfg: Any, outs: list[Any]) -> Any:
     s = te.create_schedule(output.op)
     accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
     loops = matmul.schedule_product(s, output, accumulators, shape, tile)
-    border = next(t for t in accumulators.op.input_tensors if t.op.name.startswith("padded"))
-    if border.op.name == "padded_image":
-        schedule_padding(s, border, 1)
-    else:
-        if where.contiguous(shape.contiguous):
-            matmul.load_together(s, border, accumulators, loops.reduction, tile)
-        if window.border:
-            schedule_padding(s, border, vector_width(current_machine(), int(border.shape[-1])))
+    border = next(t for t in accumulators.op.input_tensors if t.op.name == "padded")
+    depth = int(accumulators.op.reduce_axis[-1].dom.extent)
+    if where.contiguous(depth):
+        matmul.load_together(s, border, accumulators, loops.reduction, tile)
     if window.border:
+        schedule_padding(s, border, vector_width(current_machine(), int(border.shape[-1])))
         s[border].parallel(s[border].fuse(*s[border].op.axis[:2]))
     else:
         s[border].compute_inline()

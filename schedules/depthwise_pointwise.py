@@ -48,14 +48,17 @@ def depthwise_pointwise(
     """
     window, where = Window(*geometry), Source(*source)
     groups, depth, block = matmul.extents(weight)
+    machine = current_machine()
+    in_order = written_in_order(machine, where, depth)
     shape = matmul.Shape(
         pixels=window.pixels,
         row=window.out_width,
         groups=groups,
         depth=depth,
         block=block,
-        contiguous=depth,
-        whole_vectors=written_in_order(current_machine(), where, depth),
+        unrolls=(
+            matmul.unrolls_of_vectors(machine, depth) if in_order else matmul.unrolls(depth)
+        ),
     )
     matmul.define_space(cfg, shape, weight, orders=(0,))
     define_run(cfg, window)
@@ -63,7 +66,7 @@ def depthwise_pointwise(
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
     _, sums = taps(data, taps_weight, window)
-    if written_in_order(current_machine(), where, depth):
+    if in_order:
         accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, bias)
     else:
         accumulators = matmul.product(

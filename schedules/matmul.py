@@ -23,7 +23,6 @@ from tvm_shufflenet.schedules.tiles import (
     vector_width,
 )
 
-
 _SHORT = 32  # steps
 
 
@@ -36,8 +35,8 @@ class Shape:
     groups: int
     depth: int  # reduction: input channels of a group, times the window for a convolution
     block: int  # output channels of a group, padded to whole vectors
-    contiguous: int  # reduction steps whose inputs lie side by side: candidates for one load
-    whole_vectors: bool = False  # inputs come from a stage that loads whole vectors
+    unrolls: tuple[int, ...]  # reduction steps that may be unrolled
+    inputs: Callable[[int], int] = lambda pixels: pixels  # registers for a tile's inputs
 
 
 def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0, 1)) -> None:
@@ -50,32 +49,36 @@ def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0
     pixels, channels = pixel_tiles(shape.row, machine), channel_tiles(shape.block, width)
     if len(weight.shape) == 4:
         channels = [int(weight.shape[3])]
-    best = best_tile(machine, pixels, channels, width)
-    unrolls = _unrolls(machine, shape)
+    pairs = [
+        (p, c) for p in pixels for c in channels if fits(machine, shape.inputs(p), p, c, width)
+    ]
+    best = best_tile(machine, pairs, width)
     weights_bytes = 4 * shape.groups * shape.depth * shape.block
     outer = int(weights_bytes > 1024 * machine.l1d_kib and 1 in orders)
     knob(cfg, "tile_pixels", pixels, best[0])
     knob(cfg, "tile_channels", channels, best[1])
-    knob(cfg, "unroll", unrolls, 1 if machine.fma_from_memory else unrolls[-1])
+    knob(cfg, "unroll", list(shape.unrolls), shape.unrolls[0 if machine.fma_from_memory else -1])
     knob(cfg, "channels_outer", list(orders), outer if len(orders) > 1 else orders[0])
     if not cfg.is_fallback:
         cfg.multi_filter(
-            lambda entity: fits(
-                machine, entity["tile_pixels"].val, entity["tile_channels"].val, width
-            )
+            lambda entity: (entity["tile_pixels"].val, entity["tile_channels"].val) in pairs
         )
 
 
-def _unrolls(machine: Machine, shape: Shape) -> list[int]:
-    """Return how many reduction steps may be unrolled.
+def unrolls(steps: int) -> tuple[int, ...]:
+    """Return how many of `steps` reduction steps, whose inputs lie side by side, to unroll."""
+    return tuple(count for count in (1, 2, 4, 8) if steps % count == 0)
 
-    Where inputs are loaded a vector at a time, a short reduction of an awkward length is unrolled
-    whole, so that its last vector needs no condition.
+
+def unrolls_of_vectors(machine: Machine, depth: int) -> tuple[int, ...]:
+    """Return the same where a stage loads whole vectors of inputs.
+
+    A short reduction of an awkward length is unrolled whole, so that its last vector needs no
+    condition.
     """
-    awkward = shape.depth % machine.lanes != 0 and shape.depth <= _SHORT
-    if shape.whole_vectors and awkward:
-        return [shape.depth]
-    return [count for count in (1, 2, 4, 8) if shape.contiguous % count == 0]
+    if depth % machine.lanes and depth <= _SHORT:
+        return (depth,)
+    return unrolls(depth)
 
 
 def chosen_tile(cfg: Any) -> Tile:
@@ -276,6 +279,6 @@ def shape_and_tile(cfg: Any, output: Any) -> tuple[Any, Shape, Tile]:
         groups=groups,
         depth=depth,
         block=tiles * channels,
-        contiguous=int(accumulators.op.reduce_axis[-1].dom.extent),
+        unrolls=(),
     )
     return accumulators, shape, dataclasses.replace(chosen_tile(cfg), channels=channels)

@@ -40,7 +40,7 @@ def pointwise(
         groups=groups,
         depth=depth,
         block=block,
-        contiguous=depth,
+        unrolls=matmul.unrolls(depth),
     )
     matmul.define_space(cfg, shape, weight)
     weight = matmul.packed_for(weight, cfg)

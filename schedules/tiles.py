@@ -48,16 +48,16 @@ def vector_width(machine: Machine, block: int) -> int:
     return width
 
 
-def fits(machine: Machine, pixels: int, channels: int, width: int) -> bool:
+def fits(machine: Machine, inputs: int, pixels: int, channels: int, width: int) -> bool:
     """Tell whether a tile's accumulators and operands fit the vector registers.
 
     Where a multiply-add reads and broadcasts its operand from memory, a tile needs its
-    accumulators, one row of weights and one register to spare. Elsewhere it needs a register for
-    each pixel's inputs, of which four channels are loaded at once, and up to three for weights:
-    a longer row of weights passes through them.
+    accumulators, one row of weights and one register to spare. Elsewhere it needs `inputs`
+    registers, each of which holds several inputs, and up to three for weights: a longer row of
+    weights passes through them.
     """
     rows = channels // width
-    operands = rows + 1 if machine.fma_from_memory else min(rows, _WEIGHTS) + pixels
+    operands = rows + 1 if machine.fma_from_memory else min(rows, _WEIGHTS) + inputs
     return pixels * rows + operands <= machine.vector_registers
 
 
@@ -66,16 +66,12 @@ def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: 
     rows = channels // width
     if machine.fma_from_memory:
         return 1 / rows + 1 / pixels
-    # Weights come in pairs (ldp), inputs four channels at a time; but LLVM loads them one by one
-    # where each is used only once.
-    return 0.5 / pixels + (0.25 / rows if rows > 1 else 1.0)
+    # Weights come in pairs (ldp), inputs four channels at a time.
+    return 0.5 / pixels + 0.25 / rows
 
 
-def best_tile(
-    machine: Machine, pixels: list[int], channels: list[int], width: int
-) -> tuple[int, int]:
-    """Return the fitting (pixels, channels) tile with the fewest loads per multiply-add."""
-    pairs = [(p, c) for p in pixels for c in channels if fits(machine, p, c, width)]
+def best_tile(machine: Machine, pairs: list[tuple[int, int]], width: int) -> tuple[int, int]:
+    """Return the (pixels, channels) tile with the fewest loads per multiply-add."""
     return min(pairs, key=lambda pair: (loads_per_multiply_add(machine, *pair, width), -pair[1]))
 
 

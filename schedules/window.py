@@ -61,23 +61,50 @@ def padded(data: Any, window: Window, fill: Any = None) -> Any:
     return te.compute((window.images, height, width, int(data.shape[1])), value, name="padded")
 
 
-def padded_image(data: Any, window: Window) -> Any:
-    """Return the NCHW image `data` with its border of zeros, still NCHW."""
+def padded_image(data: Any, window: Window, beyond: int, lanes: int) -> Any:
+    """Return the NCHW image `data` with its border of zeros, still NCHW.
+
+    Rows are long enough that `beyond` pixels can be read from where any window starts. The loops
+    are written out: rows are copied in vectors of `lanes`, without a condition for each pixel.
+    """
     from tvm import te, tir
 
     height = (window.out_height - 1) * window.stride + window.kh
-    width = (window.out_width - 1) * window.stride + window.kw
+    width = (window.out_width - 1) * window.stride + max(window.kw, beyond)
+    maps = window.images * int(data.shape[1])
+    inside = min(window.width, width - window.border)  # pixels of a row that are read
 
-    def value(n: Any, c: Any, h: Any, w: Any) -> Any:
-        row, column = h - window.border, w - window.border
-        if window.border == 0:
-            return data[n, c, row, column]
-        inside = tir.all(row >= 0, row < window.height, column >= 0, column < window.width)
-        return tir.if_then_else(inside, data[n, c, row, column], tir.const(0, "float32"))
+    def body(ins: list[Any], outs: list[Any]) -> Any:
+        builder = tir.ir_builder.create()
+        source, target = builder.buffer_ptr(ins[0]), builder.buffer_ptr(outs[0])
+        zero = tir.const(0, "float32")
 
-    return te.compute(
-        (window.images, int(data.shape[1]), height, width), value, name="padded_image"
-    )
+        def fill(start: Any, count: int, value: Any) -> None:
+            vectors, rest = divmod(count, lanes)
+            if vectors:
+                with (
+                    builder.for_range(0, vectors, "vector") as vector,
+                    builder.for_range(0, lanes, "lane", kind="vectorize") as lane,
+                ):
+                    target[start + vector * lanes + lane] = value(vector * lanes + lane)
+            for last in range(rest):
+                target[start + vectors * lanes + last] = value(vectors * lanes + last)
+
+        with builder.for_range(0, maps * height, "row", kind="parallel") as row:
+            h = row % height - window.border
+            start = row * width
+            with builder.if_scope(tir.all(h >= 0, h < window.height)):
+                origin = (row // height * window.height + h) * window.width
+                fill(start, window.border, lambda _: zero)
+                fill(start + window.border, inside, lambda w: source[origin + w])
+                end = window.border + inside
+                fill(start + end, width - end, lambda _: zero)
+            with builder.else_scope():
+                fill(start, width, lambda _: zero)
+        return builder.get()
+
+    shape = (window.images, int(data.shape[1]), height, width)
+    return te.extern(shape, [data], body, name="padded_image", dtype="float32")
 
 
 def schedule_padding(s: Any, tensor: Any, width: int) -> None:

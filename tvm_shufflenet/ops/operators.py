@@ -71,6 +71,9 @@ OPERATORS: dict[str, Operator] = {
     for operator in (
         Operator("pointwise", ("data", *_WEIGHTED), ("source", "relu"), _pointwise, True),
         Operator(
+            "image_convolution", ("data", *_WEIGHTED), ("geometry", "relu"), _convolution, True
+        ),
+        Operator(
             "convolution",
             ("data", *_WEIGHTED),
             ("geometry", "source", "relu"),

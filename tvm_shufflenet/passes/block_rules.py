@@ -15,11 +15,13 @@ import numpy as np
 
 from tvm_shufflenet import ops
 from tvm_shufflenet.boards import Machine
-from tvm_shufflenet.passes.block_weights import convolution_weight, dense_weight
+from tvm_shufflenet.passes.block_weights import convolution_weight, dense_weight, image_weight
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat, block_stride, spread
 from tvm_shufflenet.passes.constants import constant, is_call, static_shape, value_of
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.window import Window
+
+_IMAGE_CHANNELS = 4  # up to so many channels, NCHW maps are read as they are
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def conv2d(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | Non
         return None
     data, groups = arguments[0], int(attrs.groups)
     if not isinstance(data, Blocked):
-        return _general(data, weight, groups, window, lowering) if shape[1] <= 4 else None
+        few = groups == 1 and shape[1] <= _IMAGE_CHANNELS
+        return _image(data, weight, window, lowering) if few else None
     if groups == shape[1] == weight.shape[0]:
         return _depthwise(data, weight, window)
     blocks = groups if groups > 1 else lowering.shuffled.get(call, 1)
@@ -127,21 +130,27 @@ def _pointwise(
     )
 
 
+def _image(data: Any, weight: np.ndarray, window: Window, lowering: Lowering) -> Blocked:
+    outputs = weight.shape[0]
+    stride = block_stride(outputs, lowering.machine)
+    matrix = ops.call(
+        "image_convolution",
+        [data, constant(image_weight(weight, stride)), constant(np.zeros(stride, "float32"))],
+        geometry=_as_tuple(window),
+        relu=0,
+    )
+    return _like(window, matrix, outputs, outputs, stride)
+
+
 def _general(
-    data: Any, weight: np.ndarray, groups: int, window: Window, lowering: Lowering
+    data: Blocked, weight: np.ndarray, groups: int, window: Window, lowering: Lowering
 ) -> Blocked:
     size = weight.shape[0] // groups
     stride = block_stride(size, lowering.machine)
-    blocks, source = convolution_weight(
-        weight, groups, size, stride, data if isinstance(data, Blocked) else None
-    )
+    rows, source = convolution_weight(weight, groups, size, stride, data)
     matrix = ops.call(
         "convolution",
-        [
-            data.matrix if isinstance(data, Blocked) else data,
-            constant(blocks),
-            constant(np.zeros(groups * stride, "float32")),
-        ],
+        [data.matrix, constant(rows), constant(np.zeros(groups * stride, "float32"))],
         geometry=_as_tuple(window),
         source=_as_tuple(source),
         relu=0,

@@ -9,27 +9,31 @@ from tvm_shufflenet.schedules.channels import Source
 
 
 def convolution_weight(
-    weight: np.ndarray, groups: int, size: int, stride: int, data: Blocked | None
+    weight: np.ndarray, groups: int, size: int, stride: int, data: Blocked
 ) -> tuple[np.ndarray, Source]:
     """Return an OIHW weight as (groups, kh·kw·depth, lanes), and how its input is read.
 
-    The outputs stand in blocks of `size` channels in `stride` lanes. `data` is the map that is
-    read, None for an NCHW image.
+    The outputs stand in blocks of `size` channels in `stride` lanes. `data` is what is read.
     """
     outputs, depth, kh, kw = weight.shape
     each = outputs // groups
     blocks = weight.reshape(groups, each, depth, kh, kw).transpose(0, 3, 4, 2, 1)
-    source = Source(1, depth * groups, depth * groups, depth * groups)
-    if data is not None:
-        source = data.source()
-        if groups == 1 and data.size != data.stride:
-            # One group reads every lane: rows of zeros for the padding keep reads contiguous.
-            full = np.zeros((1, kh, kw, data.lanes, each), "float32")
-            full[:, :, :, data.positions()] = blocks
-            blocks, depth = full, data.lanes
-            source = Source(1, data.lanes, data.lanes, data.lanes)
+    source = data.source()
+    if groups == 1 and data.size != data.stride:
+        # One group reads every lane: rows of zeros for the padding keep reads contiguous.
+        full = np.zeros((1, kh, kw, data.lanes, each), "float32")
+        full[:, :, :, data.positions()] = blocks
+        blocks, depth = full, data.lanes
+        source = Source(1, data.lanes, data.lanes, data.lanes)
     rows = blocks.reshape(groups, kh * kw * depth, each)
     return spread(rows, size, stride), source
+
+
+def image_weight(weight: np.ndarray, stride: int) -> np.ndarray:
+    """Return an OIHW weight as (1, kh·channels·kw, stride), for an image whose rows are read."""
+    outputs, depth, kh, kw = weight.shape
+    rows = weight.transpose(2, 1, 3, 0).reshape(1, kh * depth * kw, outputs)
+    return spread(rows, outputs, stride)
 
 
 def dense_weight(weight: np.ndarray, stride: int, maps: Blocked) -> np.ndarray:

@@ -1,0 +1,116 @@
+"""The first convolution: reads the NCHW image, writes pixels × channels.
+
+Three input channels are too few to lie side by side, but the pixels of a row do. Where a
+multiply-add takes its operands from registers only, a row's stretch below a tile is loaded as
+whole vectors, each element then met by every tap and output channel that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import autotvm, te
+
+from tvm_shufflenet.boards import Machine
+from tvm_shufflenet.schedules import matmul
+from tvm_shufflenet.schedules.tiles import current_machine
+from tvm_shufflenet.schedules.window import Window, padded_image
+
+TASK = "image_convolution.tvm_shufflenet"
+
+
+def stretch(machine: Machine, window: Window, pixels: int) -> int:
+    """Return how many vectors hold the inputs of a row below `pixels` outputs."""
+    return -(-((pixels - 1) * window.stride + window.kw) // machine.lanes)
+
+
+@autotvm.register_topi_compute(TASK)
+def image_convolution(
+    cfg: Any, data: Any, weight: Any, bias: Any, geometry: tuple[int, ...], relu: int
+) -> Any:
+    """bias + Σ over window and channels, [ReLU]: NCHW -> (output pixels, block).
+
+    Args:
+        cfg: the configuration.
+        data: (images, channels, height, width).
+        weight: (1, kh·channels·kw, block) or packed (1, block / tile, kh·channels·kw, tile).
+        bias: (block,).
+        geometry: the fields of a `Window`.
+        relu: 1 to clamp at zero.
+    """
+    window, machine = Window(*geometry), current_machine()
+    _, reduction, block = matmul.extents(weight)
+    channels = int(data.shape[1])
+    shape = matmul.Shape(
+        pixels=window.pixels,
+        row=window.out_width,
+        groups=1,
+        depth=reduction,
+        block=block,
+        unrolls=(1, window.kw) if machine.fma_from_memory else (window.kw,),
+        inputs=lambda pixels: stretch(machine, window, pixels),
+    )
+    matmul.define_space(cfg, shape, weight)
+    weight = matmul.packed_for(weight, cfg)
+    tile = matmul.chosen_tile(cfg)
+    read = _reader(data, window, tile.pixels, machine)
+    weights = matmul.weight_reader(weight, tile.channels)
+    kh, k, kw = (te.reduce_axis((0, extent)) for extent in (window.kh, channels, window.kw))
+    accumulators = te.compute(
+        (shape.pixels, 1, block // tile.channels, tile.channels),
+        lambda p, g, t, c: te.sum(
+            read(p, k, kh, kw) * weights(g, t, (kh * channels + k) * window.kw + kw, c),
+            axis=[kh, k, kw],
+            init=bias[t * tile.channels + c],
+        ),
+        name="accumulators",
+    )
+    return matmul.epilogue(shape, tile, accumulators, None, bool(relu))
+
+
+def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
+    """Return x(pixel, channel, kh, kw), out of vectors of a row where those are worth loading."""
+    vectors = stretch(machine, window, pixels)
+    border = padded_image(data, window, vectors * machine.lanes, machine.lanes)
+
+    def direct(p: Any, k: Any, kh: Any, kw: Any) -> Any:
+        n, h, w = window.place(p)
+        return border[n, k, h * window.stride + kh, w * window.stride + kw]
+
+    if machine.fma_from_memory:
+        return direct
+    images, channels, height, _ = (int(extent) for extent in border.shape)
+    tiles = window.out_width // pixels
+    segments = te.compute(
+        (images, channels, height, tiles, vectors, machine.lanes),
+        lambda n, k, h, tile, vector, lane: border[
+            n, k, h, tile * pixels * window.stride + vector * machine.lanes + lane
+        ],
+        name="segments",
+    )
+
+    def segmented(p: Any, k: Any, kh: Any, kw: Any) -> Any:
+        n, h, w = window.place(p)
+        x = w % pixels * window.stride + kw
+        row = h * window.stride + kh
+        return segments[n, k, row, w // pixels, x // machine.lanes, x % machine.lanes]
+
+    return segmented
+
+
+@autotvm.register_topi_schedule(TASK)
+def schedule_image_convolution(cfg: Any, outs: list[Any]) -> Any:
+    """Schedule the product; the border is a pass of its own before it."""
+    output = outs[0]
+    s = te.create_schedule(output.op)
+    accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
+    loops = matmul.schedule_product(s, output, accumulators, shape, tile)
+    for source in accumulators.op.input_tensors:
+        if source.op.name != "segments":
+            continue
+        s[source].compute_at(s[accumulators], loops.reduction)
+        *outer, lane = s[source].op.axis
+        for axis in outer:
+            s[source].unroll(axis)
+        s[source].vectorize(lane)
+    return s
