@@ -235,7 +235,7 @@ def test_profile_lists_kernels_that_add_up_to_the_networks_multiply_adds(package
     wanted = models.multiply_adds(SMALL, (32, 32))
     assert wanted <= counted <= 2 * wanted  # blocks padded with zeros are executed too
     assert found["peaks"]["gflops"] > 1
-    assert found["peaks"]["cache_gb_s"] > found["peaks"]["memory_gb_s"] / 2
+    assert all(read["gb_s"] > 0 for read in found["peaks"]["reads"])
     assert all(kernel["microseconds"] > 0 for kernel in found["kernels"])
 
 

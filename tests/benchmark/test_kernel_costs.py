@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tvm_shufflenet.benchmark.kernel_costs import kernel_costs
-from tvm_shufflenet.benchmark.peaks import Peaks
+from tvm_shufflenet.benchmark.peaks import Peaks, ReadSpeed
 from tvm_shufflenet.benchmark.profile import KernelTime, Profile
 from tvm_shufflenet.benchmark.tables import profile_table
 
@@ -71,7 +71,9 @@ def test_bytes_are_those_of_maps_and_constants() -> None:
     assert cost.weight_bytes == 4 * (24 * 27 + 24)
 
 
-PEAKS = Peaks(1, gflops=100.0, memory_gb_s=10.0, cache_gb_s=50.0)
+PEAKS = Peaks(
+    1, 100.0, (ReadSpeed(1 << 20, 50.0), ReadSpeed(1 << 24, 20.0), ReadSpeed(1 << 27, 10.0))
+)
 
 
 def test_a_kernel_with_much_arithmetic_is_bound_by_it() -> None:
@@ -88,6 +90,14 @@ def test_a_kernel_that_moves_data_is_bound_by_bandwidth() -> None:
     assert kernel.limit(PEAKS) == "bandwidth"
     assert kernel.bound_s(PEAKS) == pytest.approx(cost.activation_bytes / 50e9)
     assert kernel.gflops == 0
+
+
+@pytest.mark.parametrize(
+    "size_bytes, gb_s",
+    [(1000, 50), (1 << 20, 50), ((1 << 20) + 1, 20), (1 << 26, 10), (1 << 30, 10)],
+)
+def test_bytes_move_at_the_speed_of_the_smallest_cache_that_holds_them(size_bytes, gb_s) -> None:
+    assert PEAKS.read_s(size_bytes) == pytest.approx(size_bytes / (gb_s * 1e9))
 
 
 def test_the_profile_table_has_a_heading_a_cell() -> None:

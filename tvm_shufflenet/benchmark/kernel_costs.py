@@ -22,6 +22,11 @@ class KernelCost:
     activation_bytes: int  # maps read and written
     weight_bytes: int  # constants read
 
+    @property
+    def bytes(self) -> int:
+        """All that it reads and writes."""
+        return self.activation_bytes + self.weight_bytes
+
 
 def kernel_costs(graph_json: str) -> tuple[KernelCost, ...]:
     """Return the cost of every kernel, in the order of execution.

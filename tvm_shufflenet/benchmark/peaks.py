@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tvm_shufflenet.boards import Board, Machine
 from tvm_shufflenet.compiler import PASS_CONFIG, load_tvm
 
 _FMA_STEPS = 200_000  # of the loop around the accumulators: about 10 ms
-_MEMORY_FLOATS = 1 << 25  # 128 MiB a thread: beyond any cache
+_MEMORY_BYTES = 1 << 27  # a thread: beyond any cache
+_BETWEEN_BYTES = (1 << 22, 1 << 24, 1 << 25)  # a thread: where third-level caches end
 _REPEAT = 7
 _SYMBOL = "peak"
 _STREAMS = 8  # vectors summed side by side, so that additions do not limit the reading
+
+
+@dataclass(frozen=True)
+class ReadSpeed:
+    """How fast `bytes` are read again and again, by all threads together."""
+
+    bytes: int
+    gb_s: float
 
 
 @dataclass(frozen=True)
@@ -22,21 +32,34 @@ class Peaks:
 
     threads: int
     gflops: float  # a multiply-add is two
-    memory_gb_s: float  # reading beyond the caches
-    cache_gb_s: float  # reading what fits half of each core's second-level cache
+    reads: tuple[ReadSpeed, ...]  # from half the second-level cache up to memory
+
+    @property
+    def cache_gb_s(self) -> float:
+        """Reading what fits the second-level cache."""
+        return self.reads[0].gb_s
+
+    @property
+    def memory_gb_s(self) -> float:
+        """Reading beyond the caches."""
+        return self.reads[-1].gb_s
+
+    def read_s(self, size_bytes: int) -> float:
+        """Return how long reading so much takes, at the speed of the next larger size measured."""
+        fitting = (read for read in self.reads if read.bytes >= size_bytes)
+        return 1e-9 * size_bytes / next(fitting, self.reads[-1]).gb_s
 
 
 def measure_peaks(board: Board, threads: int, call: Callable[[Callable[[], Any]], Any]) -> Peaks:
     """Measure on this machine; `call` runs a function where `threads` TVM workers are set up."""
-    cached = board.machine.l2_kib * 1024 // 2 // 4
-    # The cached data are read over and over, so that starting threads does not count.
-    passes = max(1, _MEMORY_FLOATS // cached)
-    return Peaks(
-        threads=threads,
-        gflops=call(lambda: _gflops(board, threads)),
-        memory_gb_s=call(lambda: _gb_s(board, threads, _MEMORY_FLOATS, 1)),
-        cache_gb_s=call(lambda: _gb_s(board, threads, cached, passes)),
-    )
+    cached = board.machine.l2_kib * 1024 // 2
+    between = (size for size in _BETWEEN_BYTES if size > cached)
+    gflops = call(lambda: _gflops(board, threads))
+    reads = [
+        ReadSpeed(threads * size, call(partial(_gb_s, board, threads, size)))
+        for size in (cached, *between, _MEMORY_BYTES)
+    ]
+    return Peaks(threads, gflops, tuple(reads))
 
 
 def accumulators(machine: Machine) -> int:
@@ -51,9 +74,12 @@ def _gflops(board: Board, threads: int) -> float:
     return 2 * count * _FMA_STEPS / seconds * 1e-9
 
 
-def _gb_s(board: Board, threads: int, floats: int, passes: int) -> float:
+def _gb_s(board: Board, threads: int, size_bytes: int) -> float:
     lanes = board.machine.lanes
+    floats = size_bytes // 4
     floats -= floats % (lanes * _STREAMS)
+    # What is cached is read over and over, so that starting the threads does not count.
+    passes = max(1, _MEMORY_BYTES // size_bytes)
     kernel = _read_kernel(lanes, threads, floats, passes)
     seconds = _best_s(kernel, board, threads * floats, threads * _STREAMS * lanes, 1.0)
     return threads * floats * passes * 4 / seconds * 1e-9

@@ -34,20 +34,23 @@ class KernelTime:
     @property
     def gb_s(self) -> float:
         """Bytes of maps and constants over time."""
-        return 1e-9 * (self.cost.activation_bytes + self.cost.weight_bytes) / self.seconds
+        return 1e-9 * self.cost.bytes / self.seconds
 
     def bound_s(self, peaks: Peaks) -> float:
-        """Return the time below which the machine cannot go: arithmetic or reading from cache.
+        """Return the time below which the machine cannot go: arithmetic, or moving its bytes.
 
-        The cache's speed is the lenient bound: a map that did fall out of it is slower still.
+        Bytes move at the speed of a cache that holds them all, which is lenient: what other
+        kernels drove out of that cache comes from further away.
         """
-        arithmetic = 2e-9 * self.cost.multiply_adds / peaks.gflops
-        return max(arithmetic, self.seconds * self.gb_s / peaks.cache_gb_s)
+        return max(self._arithmetic_s(peaks), peaks.read_s(self.cost.bytes))
 
     def limit(self, peaks: Peaks) -> str:
         """Say which of the two bounds is the higher one."""
-        arithmetic = 2e-9 * self.cost.multiply_adds / peaks.gflops
-        return "arithmetic" if arithmetic >= self.bound_s(peaks) else "bandwidth"
+        arithmetic = self._arithmetic_s(peaks) >= peaks.read_s(self.cost.bytes)
+        return "arithmetic" if arithmetic else "bandwidth"
+
+    def _arithmetic_s(self, peaks: Peaks) -> float:
+        return 2e-9 * self.cost.multiply_adds / peaks.gflops
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def profile_table(profile: Profile, shown: int) -> Table:
             f"{cost.multiply_adds / 1e6:.2f}" if counted else "",
             f"{kernel.gflops:.1f}" if counted else "",
             f"{kernel.gflops / peaks.gflops:.0%}" if counted else "",
-            f"{(cost.activation_bytes + cost.weight_bytes) / 1024:.0f}",
+            f"{cost.bytes / 1024:.0f}",
             f"{kernel.gb_s:.1f}",
             f"{kernel.seconds / kernel.bound_s(peaks):.1f}",
             kernel.limit(peaks),
