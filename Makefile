@@ -1,0 +1,58 @@
+# `make help` lists what can be made. Needs Python 3.11 and make; everything else comes into .venv.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := host,sign,bench,dev
+BENCH_FOLDER ?= build/bench
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench wheel lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv and install the pinned dependencies
+
+# setuptools is installed first and used as it is, so that the build itself is pinned as well.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	    echo "error: $(PYTHON) is not Python 3.11 with the venv module; install it (Debian: python3.11-venv)"; \
+	    echo "       or name one: make PYTHON=/path/to/python3.11"; exit 1; } >&2
+	@echo "setting up $(VENV): about 1.5 GB of downloads the first time, some minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c requirements.lock setuptools
+	$(PIP) install --quiet --progress-bar off --no-build-isolation -c requirements.lock -e ".[$(EXTRAS)]"
+	@touch $@
+
+demo: $(READY) ## tune, compile, classify a photograph, compare with AlexNet
+	$(BIN)/python docs/examples/demo.py
+
+test: $(READY) ## run the tests, the fast ones first
+	$(BIN)/python -m pytest --durations=10
+
+lint: $(READY) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## measure beside other runtimes (a quiet machine, please)
+	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh $(BENCH_FOLDER)
+
+wheel: $(READY) ## build dist/*.whl
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+lock: ## resolve requirements.lock anew, in an environment of its own
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet setuptools ".[$(EXTRAS)]"
+	head -2 requirements.lock > build/new.lock
+	build/lock/bin/pip freeze --all --exclude pip --exclude tvm-shufflenet \
+	    | sed 's/+cpu$$//' | sort -f >> build/new.lock
+	mv build/new.lock requirements.lock
+
+clean: ## remove .venv and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
