@@ -15,6 +15,7 @@ import numpy as np
 
 from tvm_shufflenet import ops
 from tvm_shufflenet.boards import Machine
+from tvm_shufflenet.passes.block_conversions import from_nchw
 from tvm_shufflenet.passes.block_weights import convolution_weight, dense_weight, image_weight
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat, block_stride, spread
 from tvm_shufflenet.passes.constants import constant, is_call, static_shape, value_of
@@ -78,17 +79,20 @@ def _like(window: Window, matrix: Any, channels: int, size: int, stride: int) ->
 
 def conv2d(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | None:
     """Depthwise, pointwise or general convolution, by the shape of its weight."""
-    weight, shape = value_of(arguments[1]), static_shape(call.args[0])
+    weight, shape, after = value_of(arguments[1]), static_shape(call.args[0]), static_shape(call)
     attrs = call.attrs
-    if weight is None or shape is None or attrs.data_layout != "NCHW":
+    if weight is None or shape is None or after is None or attrs.data_layout != "NCHW":
         return None
     window = _geometry(attrs, shape, (weight.shape[2], weight.shape[3]))
     if window is None or attrs.kernel_layout != "OIHW":
         return None
+    # PyTorch's depthwise weights arrive as (groups, outputs per group, kh, kw).
+    weight = weight.reshape(after[1], -1, window.kh, window.kw)
     data, groups = arguments[0], int(attrs.groups)
     if not isinstance(data, Blocked):
-        few = groups == 1 and shape[1] <= _IMAGE_CHANNELS
-        return _image(data, weight, window, lowering) if few else None
+        if groups == 1 and shape[1] <= _IMAGE_CHANNELS:
+            return _image(data, weight, window, lowering)
+        data = from_nchw(data, call.args[0].checked_type, lowering.machine)
     if groups == shape[1] == weight.shape[0]:
         return _depthwise(data, weight, window)
     blocks = groups if groups > 1 else lowering.shuffled.get(call, 1)
@@ -161,7 +165,7 @@ def _general(
 def dense(call: Any, arguments: list[Any], lowering: Lowering) -> Any | None:
     """A dense layer is a pointwise convolution of one pixel, or a window over a whole map."""
     weight, shape = value_of(arguments[1]), static_shape(call)
-    if weight is None or shape is None:
+    if weight is None or shape is None or len(shape) != 2:
         return None
     data = arguments[0]
     outputs = weight.shape[0]
@@ -197,6 +201,11 @@ def _maps(value: Any) -> Blocked | None:
     if isinstance(value, Flat):
         return value.maps
     return value if isinstance(value, Blocked) else None
+
+
+def _alike(left: Any, right: Any) -> bool:
+    """Tell whether two values agree in all but content: no broadcasting, the same lanes."""
+    return type(left) is type(right) and _again(left, None) == _again(right, None)
 
 
 def _again(like: Any, matrix: Any) -> Any:
@@ -236,16 +245,18 @@ def _reopened(
 
 def bias_add(call: Any, arguments: list[Any], lowering: Lowering) -> Any | None:
     """Into the convolution before it."""
-    bias = value_of(arguments[1])
-    if bias is None or call.attrs.axis != 1 or not lowering.sole(call.args[0]):
+    bias, maps = value_of(arguments[1]), _maps(arguments[0])
+    if bias is None or maps is None or call.attrs.axis != 1 or not lowering.sole(call.args[0]):
         return None
+    if bias.size != maps.channels:
+        return None  # one value for each pixel of a flattened map
     return _reopened(arguments[0], bias=bias)
 
 
 def add(call: Any, arguments: list[Any], lowering: Lowering) -> Any | None:
     """Into one of the two convolutions; else lane by lane."""
     left, right = (_maps(argument) for argument in arguments)
-    if left is None or right is None or left.layout != right.layout:
+    if left is None or right is None or not _alike(*arguments):
         return None
     for position, other in ((1, left), (0, right)):
         if lowering.sole(call.args[position]):
@@ -285,11 +296,9 @@ def _elementwise(call: Any, arguments: list[Any], lowering: Lowering) -> Any | N
     from tvm import relay
 
     maps = [_maps(argument) for argument in arguments]
-    if any(part is None for part in maps):
+    if any(part is None for part in maps) or not _alike(arguments[0], arguments[-1]):
         return None
     matrices = [part.matrix for part in maps if part is not None]
-    if len({part.layout for part in maps if part is not None}) != 1:
-        return None
     return _again(arguments[0], relay.Call(call.op, matrices, call.attrs))
 
 
@@ -301,7 +310,7 @@ def pool(kind: str) -> Callable[..., Blocked | None]:
         if not isinstance(data, Blocked) or shape is None or attrs.layout != "NCHW":
             return None
         window = _geometry(attrs, shape, tuple(int(e) for e in attrs.pool_size))  # type: ignore[arg-type]
-        if window is None or window.out_height != static_shape(call)[2]:  # type: ignore[index]
+        if window is None or (window.out_height, window.out_width) != static_shape(call)[2:]:  # type: ignore[index]
             return None  # ceil_mode reaches beyond the border
         if kind == "average" and window.border and not attrs.count_include_pad:
             return None
@@ -377,7 +386,7 @@ def _joined(first: Blocked, second: Blocked, machine: Machine) -> Blocked:
 def lrn(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | None:
     """Only with AlexNet's exponent, and where neighbors lie side by side."""
     data, attrs = arguments[0], call.attrs
-    side_by_side = isinstance(data, Blocked) and (data.size == data.stride or data.blocks == 1)
+    side_by_side = isinstance(data, Blocked) and data.size == data.stride
     if not side_by_side or attrs.axis != 1 or abs(attrs.beta - 0.75) > 1e-6:
         return None
     matrix = ops.call(
@@ -390,19 +399,14 @@ def lrn(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | None:
     return dataclasses.replace(data, matrix=matrix)
 
 
-def shuffle(call: Any, arguments: list[Any], lowering: Lowering) -> Any:
+def shuffle(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked:
     """A kernel of its own, until `MergeChannelShuffle` takes it away."""
     data, groups = arguments[0], int(ops.attributes_of(call)["groups"])
-    if isinstance(data, Blocked):
-        source = _as_tuple(data.source(groups))
-        return dataclasses.replace(
-            data, matrix=ops.call("channel_shuffle", [data.matrix], source=source)
-        )
-    from tvm import relay
-
-    n, c, h, w = static_shape(call)  # type: ignore[misc]
-    split = relay.reshape(data, (n, groups, c // groups, h, w))
-    return relay.reshape(relay.transpose(split, (0, 2, 1, 3, 4)), (n, c, h, w))
+    if not isinstance(data, Blocked):
+        data = from_nchw(data, call.checked_type, lowering.machine)
+    source = _as_tuple(data.source(groups))
+    matrix = ops.call("channel_shuffle", [data.matrix], source=source)
+    return dataclasses.replace(data, matrix=matrix)
 
 
 RULES: dict[str, Callable[..., Any]] = {

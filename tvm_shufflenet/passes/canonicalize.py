@@ -92,7 +92,7 @@ def _add(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
     for position in (0, 1):
-        value = value_of(arguments[position])
+        value = value_of(call.args[position])
         other = static_shape(call.args[1 - position])
         if value is None or other is None or len(other) not in (2, 4):
             continue

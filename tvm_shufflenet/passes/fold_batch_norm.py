@@ -70,6 +70,8 @@ def _fold(item: Any, users: dict[Any, int], visit: Any) -> Any | None:
     shift = beta - mean * scale
     if bias is not None:
         shift = shift + bias * scale
+    # PyTorch's depthwise weights arrive as (groups, outputs per group, kh, kw).
+    weight = weight.reshape(scale.size, -1, *weight.shape[2:])
     weight = (weight * scale[:, None, None, None]).astype("float32")
     convolution = relay.Call(before.op, [visit(before.args[0]), constant(weight)], before.attrs)
     return relay.nn.bias_add(convolution, constant(shift.astype("float32")))

@@ -10,6 +10,7 @@ from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.block_conversions import from_nchw, to_nchw, to_rows
 from tvm_shufflenet.passes.block_rules import RULES, Lowering, shuffled_convolutions
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat
+from tvm_shufflenet.passes.constants import static_shape
 from tvm_shufflenet.passes.users import count_users
 
 KEPT = "tvm_shufflenet.operators_kept"
@@ -66,19 +67,26 @@ def _lowered(expression: Any, done: dict[Any, Any], lowering: Lowering, kept: li
     if not isinstance(expression, relay.Call):
         return expression
     arguments = [done[argument] for argument in expression.args]
+    kind = expression.checked_type
+    is_float = isinstance(kind, relay.TensorType) and kind.dtype == "float32"
     rule: Callable[..., Any] | None = RULES.get(getattr(expression.op, "name", ""))
-    result = rule(expression, arguments, lowering) if rule is not None else None
+    result = rule(expression, arguments, lowering) if rule is not None and is_float else None
     if result is not None:
         return result
     operator = expression.op
-    if any(isinstance(argument, Blocked | Flat) for argument in arguments):
+    in_blocks = any(_in_blocks(argument) for argument in arguments)
+    if in_blocks or rule is not None:
         kept.append(getattr(operator, "name", "a function"))
     call = relay.Call(operator, [_plain(a) for a in arguments], expression.attrs)
-    kind = expression.checked_type
-    is_map = isinstance(kind, relay.TensorType) and len(kind.shape) == 4
-    if is_map and any(isinstance(argument, Blocked | Flat) for argument in arguments):
+    if in_blocks and is_float and static_shape(expression) and len(kind.shape) == 4:
         return from_nchw(call, kind, lowering.machine)
     return call
+
+
+def _in_blocks(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_in_blocks(part) for part in value)
+    return isinstance(value, Blocked | Flat)
 
 
 def _plain(value: Any) -> Any:
