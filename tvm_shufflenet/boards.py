@@ -6,6 +6,7 @@ board's `Machine` for vector width, registers and caches instead of assuming a h
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -13,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tvm_shufflenet.board_rules import rules
 from tvm_shufflenet.errors import BoardError, did_you_mean
 
 if TYPE_CHECKING:
@@ -127,7 +129,8 @@ _SECTIONS: dict[str, type[Any]] = {
     "measure": Measure,
     "run": Run,
 }
-ARCHITECTURES = ("aarch64", "armv7", "x86-64")
+# Board files that were loaded by path, for AutoTVM's worker processes: they inherit it.
+FILES_VARIABLE = "TVM_SHUFFLENET_BOARD_FILES"
 
 
 def _build(kind: type[_Described], values: Any, where: str) -> _Described:
@@ -181,10 +184,9 @@ def parse_board(text: str, where: str) -> Board:
         if name in raw:
             raw[name] = _build(kind, _tuples(raw[name]), f"{where}: {name}")
     board = _build(Board, raw, where)
-    if board.cpu.arch not in ARCHITECTURES:
-        raise BoardError(f"{where}: cpu.arch must be one of {', '.join(ARCHITECTURES)}")
-    if board.machine.vector_bits not in (128, 256, 512):
-        raise BoardError(f"{where}: machine.vector_bits must be 128, 256 or 512")
+    for right, what in rules(board):
+        if not right:
+            raise BoardError(f"{where}: {what}; see docs/boards.md")
     return board
 
 
@@ -214,11 +216,7 @@ def load_board(name: str) -> Board:
 
         return detect()
     if name.endswith(".toml"):
-        path = Path(name)
-        try:
-            return parse_board(path.read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise BoardError(f"cannot read the board file {name}: {error.strerror}") from None
+        return _load_file(Path(name).absolute())
     if name not in board_names():
         known = board_names()
         raise BoardError(
@@ -232,23 +230,45 @@ def load_board(name: str) -> Board:
     return board
 
 
+def _load_file(path: Path) -> Board:
+    try:
+        board = parse_board(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise BoardError(f"cannot read the board file {path}: {reason}") from None
+    known = _shipped_machines().get(board.model, board.machine)
+    if known != board.machine:
+        raise BoardError(
+            f"{path}: model {board.model!r} is that of a board with another [machine]; "
+            "give yours a model of its own"
+        )
+    files = os.environ.get(FILES_VARIABLE, "").split(os.pathsep)
+    if str(path) not in files:
+        os.environ[FILES_VARIABLE] = os.pathsep.join([*filter(None, files), str(path)])
+    return board
+
+
 def machine_of_model(model: str) -> Machine:
     """Return the machine of the boards whose target says ``-model=<model>``.
 
     AutoTVM's workers know only the target, so templates find their machine through it.
 
     Raises:
-        BoardError: if no target file has that model.
+        BoardError: if neither a shipped board nor one loaded by path has that model.
     """
-    machine = _machines().get(model)
-    if machine is None:
-        raise BoardError(
-            f"no board in targets/ has model {model!r}; build targets from board files only"
-        )
-    return machine
+    machine = _shipped_machines().get(model)
+    if machine is not None:
+        return machine
+    for file in filter(None, os.environ.get(FILES_VARIABLE, "").split(os.pathsep)):
+        board = load_board(file)
+        if board.model == model:
+            return board.machine
+    raise BoardError(
+        f"no board in targets/ has model {model!r}; build targets from board files only"
+    )
 
 
 @cache
-def _machines() -> dict[str, Machine]:
+def _shipped_machines() -> dict[str, Machine]:
     boards = [load_board(name) for name in board_names() if name != LOCAL]
     return {board.model: board.machine for board in boards}
