@@ -50,17 +50,32 @@ def convolution(
     matmul.define_space(cfg, shape, weight)
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
-    border = padded(data, window)
+    inputs = _inputs(padded(data, window), window, where, (groups, depth), tile.pixels)
 
     def read(p: Any, g: Any, kh: Any, kw: Any, k: Any) -> Any:
-        n, h, w = window.place(p)
-        row, column = h * window.stride + kh, w * window.stride + kw
-        return border[n, row, column, where.position(g, k, depth)]
+        return inputs[p // tile.pixels, p % tile.pixels, g, kh, kw, k]
 
     accumulators = matmul.windowed_product(
         shape, tile, (window.kh, window.kw, depth), read, weight, bias
     )
     return matmul.epilogue(shape, tile, accumulators, residual, bool(relu))
+
+
+def _inputs(border: Any, window: Window, where: Source, groups: tuple[int, int], run: int) -> Any:
+    """Return (tiles, pixels of a tile, groups, kh, kw, channels of a group): what taps meet.
+
+    Never computed as a whole: by the register tile where inputs are loaded as vectors, else
+    inlined. In these axes TVM sees without conditions what a tile needs.
+    """
+    count, depth = groups
+
+    def value(tile: Any, pixel: Any, g: Any, kh: Any, kw: Any, k: Any) -> Any:
+        n, h, w = window.place(tile * run + pixel, run)
+        row, column = h * window.stride + kh, w * window.stride + kw
+        return border[n, row, column, where.position(g, k, depth)]
+
+    extents = (window.pixels // run, run, count, window.kh, window.kw, depth)
+    return te.compute(extents, value, name="inputs")
 
 
 @autotvm.register_topi_schedule(TASK)
@@ -72,10 +87,13 @@ def schedule_convolution(cfg: Any, outs: list[Any]) -> Any:
     s = te.create_schedule(output.op)
     accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
     loops = matmul.schedule_product(s, output, accumulators, shape, tile)
-    border = next(t for t in accumulators.op.input_tensors if t.op.name == "padded")
-    depth = int(accumulators.op.reduce_axis[-1].dom.extent)
-    if where.contiguous(depth):
-        matmul.load_together(s, border, accumulators, loops.reduction, tile)
+    inputs = next(t for t in accumulators.op.input_tensors if t.op.name == "inputs")
+    border = inputs.op.input_tensors[0]
+    together = where.contiguous(int(inputs.shape[-1])) and tile.unroll > 1
+    if together and not current_machine().fma_from_memory:
+        matmul.load_stage(s, inputs, accumulators, loops.reduction, tile)
+    else:
+        s[inputs].compute_inline()
     if window.border:
         schedule_padding(s, border, vector_width(current_machine(), int(border.shape[-1])))
         s[border].parallel(s[border].fuse(*s[border].op.axis[:2]))

@@ -17,17 +17,17 @@ from tvm_shufflenet.schedules.window import Window, padded, schedule_padding
 TASK = "depthwise.tvm_shufflenet"
 
 
-def taps(data: Any, weight: Any, window: Window) -> tuple[Any, Any]:
+def taps(data: Any, weight: Any, window: Window, run: int) -> tuple[Any, Any]:
     """Return the padded input and Σ over the window, (pixels, channels), without bias.
 
-    `weight` is (kh, kw, channels).
+    `weight` is (kh, kw, channels); `run` pixels of a row are accumulated side by side.
     """
     source = padded(data, window)
     kh = te.reduce_axis((0, window.kh), "kh")
     kw = te.reduce_axis((0, window.kw), "kw")
 
     def value(p: Any, c: Any) -> Any:
-        n, h, w = window.place(p)
+        n, h, w = window.place(p, run)
         return te.sum(
             source[n, h * window.stride + kh, w * window.stride + kw, c] * weight[kh, kw, c],
             axis=[kh, kw],
@@ -82,7 +82,7 @@ def depthwise(
     window = Window(*geometry)
     define_run(cfg, window)
     define_rows(cfg, window)
-    _, sums = taps(data, weight, window)
+    _, sums = taps(data, weight, window, cfg["run"].val)
 
     def finish(p: Any, c: Any) -> Any:
         value = sums[p, c] + bias[c]

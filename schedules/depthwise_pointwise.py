@@ -56,16 +56,14 @@ def depthwise_pointwise(
         groups=groups,
         depth=depth,
         block=block,
-        unrolls=(
-            matmul.unrolls_of_vectors(machine, depth) if in_order else matmul.unrolls(depth)
-        ),
+        unrolls=(matmul.unrolls_of_vectors(machine, depth) if in_order else matmul.unrolls(depth)),
     )
     matmul.define_space(cfg, shape, weight, orders=(0,))
     define_run(cfg, window)
     define_rows(cfg, window)
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
-    _, sums = taps(data, taps_weight, window)
+    _, sums = taps(data, taps_weight, window, cfg["run"].val)
     if in_order:
         accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, bias)
     else:

@@ -162,41 +162,44 @@ def schedule_adaptive_mean(outs: list[Any]) -> Any:
 def local_response_norm(data: Any, size: int, alpha: float, bias: float) -> Any:
     """x · (bias + alpha/size · Σ x² over `size` neighboring channels) ** -0.75.
 
-    The exponent is AlexNet's; as roots it vectorizes, where a power is a call per element.
+    The exponent is AlexNet's; as roots it vectorizes, where a power is a call per element. The
+    loops are written out, so that the margin of zeros around the squares costs no conditions.
     (pixels, channels) -> (pixels, channels), channels in one block without padding.
     """
     pixels, channels = (int(extent) for extent in data.shape)
     half = size // 2
-    # Squares with a margin of zeros, so that the window needs no condition.
-    squares = te.compute(
-        (pixels, channels + 2 * half),
-        lambda p, c: tir.if_then_else(
-            tir.all(c >= half, c < channels + half),
-            data[p, c - half] * data[p, c - half],
-            tir.const(0, "float32"),
-        ),
-        name="squares",
-    )
+    width = vector_width(current_machine(), channels)
 
-    def value(p: Any, c: Any) -> Any:
-        total = squares[p, c]
-        for offset in range(1, size):
-            total = total + squares[p, c + offset]
-        root = te.sqrt(tir.const(bias, "float32") + tir.const(alpha / size, "float32") * total)
-        return data[p, c] / (root * te.sqrt(root))
+    def body(ins: list[Any], outs: list[Any]) -> Any:
+        builder = tir.ir_builder.create()
+        source, target = builder.buffer_ptr(ins[0]), builder.buffer_ptr(outs[0])
+        with builder.for_range(0, pixels, "p", kind="parallel") as p:
+            squares = builder.allocate("float32", channels + 2 * half, "squares")
+            for margin in range(half):
+                squares[margin] = tir.const(0, "float32")
+                squares[half + channels + margin] = tir.const(0, "float32")
+            with (
+                builder.for_range(0, channels // width, "vector") as vector,
+                builder.for_range(0, width, "lane", kind="vectorize") as lane,
+            ):
+                x = source[p * channels + vector * width + lane]
+                squares[half + vector * width + lane] = x * x
+            with (
+                builder.for_range(0, channels // width, "vector") as vector,
+                builder.for_range(0, width, "lane", kind="vectorize") as lane,
+            ):
+                c = vector * width + lane
+                total = squares[c]
+                for offset in range(1, size):
+                    total = total + squares[c + offset]
+                scaled = tir.const(alpha / size, "float32") * total
+                root = tir.sqrt(tir.const(bias, "float32") + scaled)
+                target[p * channels + c] = source[p * channels + c] / (root * tir.sqrt(root))
+        return builder.get()
 
-    return te.compute((pixels, channels), value, name="output")
+    return te.extern((pixels, channels), [data], body, name="output", dtype="float32")
 
 
 def schedule_local_response_norm(outs: list[Any]) -> Any:
-    """Squares of one pixel at a time stay in the first-level cache."""
-    output = outs[0]
-    s = te.create_schedule(output.op)
-    squares = next(t for t in output.op.input_tensors if t.op.name == "squares")
-    width = vector_width(current_machine(), int(output.shape[1]))
-    p, c = s[output].op.axis
-    _, c_inner = s[output].split(c, factor=width)
-    s[output].vectorize(c_inner)
-    s[output].parallel(p)
-    s[squares].compute_at(s[output], p)
-    return s
+    """The loops are part of the kernel."""
+    return te.create_schedule(outs[0].op)

@@ -74,7 +74,7 @@ def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
     border = padded_image(data, window, vectors * machine.lanes, machine.lanes)
 
     def direct(p: Any, k: Any, kh: Any, kw: Any) -> Any:
-        n, h, w = window.place(p)
+        n, h, w = window.place(p, pixels)
         return border[n, k, h * window.stride + kh, w * window.stride + kw]
 
     if machine.fma_from_memory:
@@ -90,7 +90,7 @@ def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
     )
 
     def segmented(p: Any, k: Any, kh: Any, kw: Any) -> Any:
-        n, h, w = window.place(p)
+        n, h, w = window.place(p, pixels)
         x = w % pixels * window.stride + kw
         row = h * window.stride + kh
         return segments[n, k, row, w // pixels, x // machine.lanes, x % machine.lanes]

@@ -32,7 +32,7 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     reduce = te.max if kind == "max" else te.sum
 
     def taken(p: Any, c: Any) -> Any:
-        n, h, w = window.place(p)
+        n, h, w = window.place(p, cfg["run"].val)
         value = source[n, h * window.stride + kh, w * window.stride + kw, c]
         return reduce(value, axis=[kh, kw])
 

@@ -33,10 +33,16 @@ class Window:
         """Output pixels of all images."""
         return self.images * self.out_height * self.out_width
 
-    def place(self, pixel: Any) -> tuple[Any, Any, Any]:
-        """Return image, row and column of an output pixel."""
-        row = pixel // self.out_width
-        return row // self.out_height, row % self.out_height, pixel % self.out_width
+    def place(self, pixel: Any, run: int) -> tuple[Any, Any, Any]:
+        """Return image, row and column of an output pixel.
+
+        Written for loops over runs of `run` pixels, which must divide a row: TVM then sees that
+        the pixels of a run lie side by side in one row.
+        """
+        first, within = pixel // run, pixel % run
+        runs = self.out_width // run
+        row = first // runs
+        return row // self.out_height, row % self.out_height, first % runs * run + within
 
 
 def padded(data: Any, window: Window, fill: Any = None) -> Any:
