@@ -31,12 +31,14 @@ def register() -> dict[str, Kernel]:
     from tvm_shufflenet.schedules import image_convolution as image
     from tvm_shufflenet.schedules import pointwise as pw
     from tvm_shufflenet.schedules import pooling as pool
+    from tvm_shufflenet.schedules import winograd as wino
 
     return {
         "pointwise": (pw.pointwise, pw.schedule_pointwise),
         "image_convolution": (image.image_convolution, image.schedule_image_convolution),
         "convolution": (conv.convolution, conv.schedule_convolution),
         "depthwise_pointwise": (dwpw.depthwise_pointwise, dwpw.schedule_depthwise_pointwise),
+        "winograd": (wino.winograd, wino.schedule_winograd),
         "depthwise": (dw.depthwise, dw.schedule_depthwise),
         "pooling": (pool.pooling, pool.schedule_pooling),
         "channel_shuffle": (elementary.channel_shuffle, elementary.schedule_channel_shuffle),
@@ -48,3 +50,12 @@ def register() -> dict[str, Kernel]:
             elementary.schedule_local_response_norm,
         ),
     }
+
+
+def __getattr__(name: str) -> Any:
+    """Offer ``REFERENCES``: by task name, what a kernel must compute (see ``references``)."""
+    if name == "REFERENCES":
+        from tvm_shufflenet.schedules.references import REFERENCES
+
+        return REFERENCES
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
