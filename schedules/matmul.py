@@ -106,9 +106,9 @@ def product(
     tile: Tile,
     read: Callable[[Any, Any, Any], Any],
     weight: Any,
-    bias: Any,
+    bias: Any | None,
 ) -> Any:
-    """Return the accumulators (pixels, groups, channel tiles, channels): bias + Σ_k x·w.
+    """Return the accumulators (pixels, groups, channel tiles, channels): [bias +] Σ_k x·w.
 
     `read(p, g, k)` gives the k-th input of group g at pixel p.
     """
@@ -116,13 +116,16 @@ def product(
 
     weights = weight_reader(weight, tile.channels)
     k = te.reduce_axis((0, shape.depth), "k")
+
+    def total(p: Any, g: Any, t: Any, c: Any) -> Any:
+        terms = read(p, g, k) * weights(g, t, k, c)
+        if bias is None:
+            return te.sum(terms, axis=k)
+        return te.sum(terms, axis=k, init=bias[g * shape.block + t * tile.channels + c])
+
     return te.compute(
         (shape.pixels, shape.groups, shape.block // tile.channels, tile.channels),
-        lambda p, g, t, c: te.sum(
-            read(p, g, k) * weights(g, t, k, c),
-            axis=k,
-            init=bias[g * shape.block + t * tile.channels + c],
-        ),
+        total,
         name="accumulators",
     )
 

@@ -45,21 +45,22 @@ class Window:
         return row // self.out_height, row % self.out_height, first % runs * run + within
 
 
-def padded(data: Any, window: Window, fill: Any = None) -> Any:
+def padded(data: Any, window: Window, fill: Any = None, size: tuple[int, int] | None = None) -> Any:
     """Return `data` as (images, rows, columns, channels) with its border, zeros or `fill`.
 
-    Rows and columns that no window reaches are left out.
+    Rows and columns that no window reaches are left out, unless `size` asks for so many.
     """
     from tvm import te, tir
 
     height = (window.out_height - 1) * window.stride + window.kh
     width = (window.out_width - 1) * window.stride + window.kw
+    height, width = size or (height, width)
     border = window.border
 
     def value(n: Any, h: Any, w: Any, c: Any) -> Any:
         row, column = h - border, w - border
         source = data[(n * window.height + row) * window.width + column, c]
-        if border == 0:
+        if border == 0 and size is None:
             return source
         inside = tir.all(row >= 0, row < window.height, column >= 0, column < window.width)
         return tir.if_then_else(inside, source, tir.const(0, "float32") if fill is None else fill)

@@ -59,6 +59,10 @@ def _global_mean(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
     return attrs["images"], shapes[0][1]
 
 
+def _winograd(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+    return Window(*attrs["geometry"]).pixels, shapes[2][0]
+
+
 def _adaptive_mean(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
     images, _, _, height, width = attrs["geometry"]
     return images * height * width, shapes[0][1]
@@ -87,6 +91,7 @@ OPERATORS: dict[str, Operator] = {
             _depthwise_pointwise,
             True,
         ),
+        Operator("winograd", ("data", *_WEIGHTED), ("geometry", "relu"), _winograd, True),
         Operator("depthwise", ("data", *_WEIGHTED), ("geometry", "relu"), _windowed, True),
         Operator("pooling", ("data",), ("geometry", "kind", "relu"), _windowed, True),
         # On NCHW images: what `RecognizeChannelShuffle` leaves for the layout pass.

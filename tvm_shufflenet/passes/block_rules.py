@@ -16,12 +16,18 @@ import numpy as np
 from tvm_shufflenet import ops
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.block_conversions import from_nchw
-from tvm_shufflenet.passes.block_weights import convolution_weight, dense_weight, image_weight
+from tvm_shufflenet.passes.block_weights import (
+    convolution_weight,
+    dense_weight,
+    image_weight,
+    winograd_weight,
+)
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat, block_stride, spread
 from tvm_shufflenet.passes.constants import constant, is_call, static_shape, value_of
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.window import Window
 
+_MANY_CHANNELS = 64  # of each input group and of the output, for Winograd's transforms to pay
 _IMAGE_CHANNELS = 4  # up to so many channels, NCHW maps are read as they are
 
 
@@ -146,11 +152,24 @@ def _image(data: Any, weight: np.ndarray, window: Window, lowering: Lowering) ->
     return _like(window, matrix, outputs, outputs, stride)
 
 
+def _suits_winograd(data: Blocked, weight: np.ndarray, window: Window) -> bool:
+    """Tell whether the products saved are worth the transforms: many channels on both sides."""
+    square = (window.kh, window.kw, window.stride) == (3, 3, 1)
+    many = weight.shape[1] >= _MANY_CHANNELS and weight.shape[0] >= _MANY_CHANNELS
+    return square and many and data.size == data.stride
+
+
 def _general(
     data: Blocked, weight: np.ndarray, groups: int, window: Window, lowering: Lowering
 ) -> Blocked:
     size = weight.shape[0] // groups
     stride = block_stride(size, lowering.machine)
+    if _suits_winograd(data, weight, window) and stride == size:
+        blocks = constant(winograd_weight(weight, groups))
+        bias = constant(np.zeros(weight.shape[0], "float32"))
+        geometry = _as_tuple(window)
+        matrix = ops.call("winograd", [data.matrix, blocks, bias], geometry=geometry, relu=0)
+        return _like(window, matrix, weight.shape[0], size, stride)
     rows, source = convolution_weight(weight, groups, size, stride, data)
     matrix = ops.call(
         "convolution",

@@ -36,6 +36,18 @@ def image_weight(weight: np.ndarray, stride: int) -> np.ndarray:
     return spread(rows, outputs, stride)
 
 
+# Lavin and Gray (2015), F(2×2, 3×3): what the weights of a tile's 16 products are made of.
+_WINOGRAD = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+
+
+def winograd_weight(weight: np.ndarray, groups: int) -> np.ndarray:
+    """Return an OIHW 3×3 weight transformed, (16·groups, depth, outputs of a group)."""
+    outputs, depth, _, _ = weight.shape
+    points = np.einsum("ia,ocab,jb->ijoc", _WINOGRAD, weight.astype("float64"), _WINOGRAD)
+    blocks = points.reshape(16 * groups, outputs // groups, depth).transpose(0, 2, 1)
+    return blocks.astype("float32")
+
+
 def dense_weight(weight: np.ndarray, stride: int, maps: Blocked) -> np.ndarray:
     """Return (outputs, channels·height·width) as (1, height·width·lanes, stride)."""
     outputs = weight.shape[0]

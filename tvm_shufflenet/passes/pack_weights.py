@@ -11,7 +11,7 @@ from tvm_shufflenet import ops
 from tvm_shufflenet.ops import Operator
 from tvm_shufflenet.passes.constants import constant, value_of
 
-_PACKED = ("pointwise", "convolution", "image_convolution", "depthwise_pointwise")
+_PACKED = ("pointwise", "convolution", "image_convolution", "winograd", "depthwise_pointwise")
 
 
 @dataclass(frozen=True)
