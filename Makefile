@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 EXTRAS := host,sign,bench,dev
 BENCH_FOLDER ?= build/bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# pip shows its progress to people; into a file or CI's log, only errors.
+QUIET := $(if $(MAKE_TERMOUT),,-qq)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench wheel lock clean
@@ -21,10 +23,10 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	    echo "error: $(PYTHON) is not Python 3.11 with the venv module; install it (Debian: python3.11-venv)"; \
 	    echo "       or name one: make PYTHON=/path/to/python3.11"; exit 1; } >&2
-	@echo "setting up $(VENV): about 1.5 GB of downloads the first time, some minutes"
+	@echo "setting up $(VENV): some minutes the first time, most of them downloads"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet -c requirements.lock setuptools
-	$(PIP) install --quiet --progress-bar off --no-build-isolation -c requirements.lock -e ".[$(EXTRAS)]"
+	$(PIP) install $(QUIET) -c requirements.lock setuptools
+	$(PIP) install $(QUIET) --no-build-isolation -c requirements.lock -e ".[$(EXTRAS)]"
 	@touch $@
 
 demo: $(READY) ## tune, compile, classify a photograph, compare with AlexNet
@@ -42,12 +44,12 @@ bench: $(READY) ## measure beside other runtimes (a quiet machine, please)
 	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh $(BENCH_FOLDER)
 
 wheel: $(READY) ## build dist/*.whl
-	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	$(PIP) wheel $(QUIET) --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: ## resolve requirements.lock anew, in an environment of its own
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/pip install --quiet setuptools ".[$(EXTRAS)]"
+	build/lock/bin/pip install $(QUIET) setuptools ".[$(EXTRAS)]"
 	head -2 requirements.lock > build/new.lock
 	build/lock/bin/pip freeze --all --exclude pip --exclude tvm-shufflenet \
 	    | sed 's/+cpu$$//' | sort -f >> build/new.lock
