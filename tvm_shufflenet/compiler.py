@@ -29,9 +29,11 @@ def load_tvm() -> Any:
     os.environ.setdefault("TOPHUB_LOCATION", "NONE")
     try:
         import tvm
-    except ImportError as error:
-        raise ToolchainError(f"cannot import tvm ({error}); {_INSTALL}") from error
-    if getattr(tvm, "_RUNTIME_ONLY", False) or tvm._ffi.base._RUNTIME_ONLY:
+    except (ImportError, OSError, RuntimeError) as error:  # the last two: libLLVM is not there
+        reason = str(error).strip().splitlines()[0]
+        raise ToolchainError(f"cannot import tvm ({reason}); {_INSTALL}") from error
+    # Other releases of tvm have no `_ffi`, nor Relay: that is said below.
+    if getattr(getattr(getattr(tvm, "_ffi", None), "base", None), "_RUNTIME_ONLY", False):
         raise ToolchainError(
             "this process loaded TVM's runtime-only library, which cannot compile; "
             "compile in a process of its own, without TVM_USE_RUNTIME_LIB"

@@ -21,9 +21,11 @@ from tvm_shufflenet.cli.profile import profile_command
 from tvm_shufflenet.cli.run import run_command
 from tvm_shufflenet.cli.tasks import tasks_command
 from tvm_shufflenet.cli.tune import tune_command
-from tvm_shufflenet.errors import TvmShufflenetError
+from tvm_shufflenet.errors import ToolchainError, TvmShufflenetError
 
 INTERRUPTED = 130
+# What the extra "host" brings: a device has none of it, and needs none to run packages.
+_HOST_MODULES = ("torch", "onnx", "xgboost", "psutil", "rich", "matplotlib", "platformdirs")
 
 
 class _InOrder(click.Group):
@@ -67,6 +69,12 @@ def main() -> None:
     except TvmShufflenetError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as missing:
+        if missing.name not in _HOST_MODULES:
+            raise
+        install = 'pip install "tvm-shufflenet[host]"'
+        click.echo(f"error: this command needs {missing.name}; {install}", err=True)
+        sys.exit(ToolchainError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
