@@ -59,31 +59,27 @@ def _live() -> Iterator[Callable[[Event], None]]:
     from rich.console import Console
     from rich.live import Live
 
-    from tvm_shufflenet.tuning.events import Progress
+    from tvm_shufflenet.tuning.events import Progress, Started
 
+    unit = "seconds"
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_line
-        return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with contextlib.ExitStack() as stack:
+        live = Live(console=console, auto_refresh=False, transient=True)
+        if console.is_terminal:
+            stack.enter_context(live)
 
         def observe(event: Event) -> None:
-            if isinstance(event, Progress):
-                live.update(_table(event.tasks, _headline(event)), refresh=True)
+            nonlocal unit
+            if isinstance(event, Started):
+                unit = event.unit
+            if isinstance(event, Progress) and console.is_terminal:
+                live.update(_table(event.tasks, _headline(event, unit), unit), refresh=True)
                 return
-            text = describe(event)
+            text = _headline(event, unit) if isinstance(event, Progress) else describe(event)
             if text:
-                live.console.print(text, highlight=False, markup=False)
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
 
         yield observe
-
-
-def _plain_line(event: Event) -> None:
-    from tvm_shufflenet.tuning.events import Progress
-
-    text = _headline(event) if isinstance(event, Progress) else describe(event)
-    if text:
-        click.echo(text, err=True)
 
 
 def describe(event: Event) -> str:
@@ -111,12 +107,12 @@ def describe(event: Event) -> str:
     return ""
 
 
-def _headline(progress: Progress) -> str:
+def _headline(progress: Progress, unit: str) -> str:
     parts = [f"{progress.trials} trials", _clock(progress.elapsed_s)]
     if progress.left_s is not None:
         parts.append(f"{_clock(progress.left_s)} left")
     if progress.estimate_s is not None:
-        parts.append(f"estimate {_cost(progress.estimate_s)}")
+        parts.append(f"estimate {_cost(progress.estimate_s, unit)}")
     return ", ".join(parts)
 
 
@@ -125,13 +121,13 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _cost(seconds: float | None, unit: str = "seconds") -> str:
+def _cost(seconds: float | None, unit: str) -> str:
     if seconds is None:
         return "-"
     return f"{seconds * 1e3:.3f} ms" if unit == "seconds" else f"{seconds:.4g} {unit}"
 
 
-def _table(tasks: tuple[TaskProgress, ...], title: str, unit: str = "seconds") -> Table:
+def _table(tasks: tuple[TaskProgress, ...], title: str, unit: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")

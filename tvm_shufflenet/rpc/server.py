@@ -21,6 +21,7 @@ from typing import Any
 from tvm_shufflenet.rpc.processes import Service, die_with_parent
 from tvm_shufflenet.rpc.tracker import LOOPBACK, Address, announce, listen, warn_if_exposed
 
+DEFAULT_PORT = 9090
 DESCRIBE = "tvm_shufflenet.describe"  # packed function: () -> JSON text of `describe()`
 PIN = "tvm_shufflenet.pin"  # packed function: (threads, "0,1,...") -> None
 _ONE_CORE_PER_THREAD = -2  # thread_pool.cc, config_threadpool: the cores come as a list
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Serve in this process until it is ended."""
     parser = argparse.ArgumentParser(prog="python -m tvm_shufflenet.rpc.server")
     parser.add_argument("--host", default=LOOPBACK, help="address to listen on")
-    parser.add_argument("--port", type=int, default=9090, help="0: a free port")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: a free port")
     parser.add_argument("--key", required=True, help="key to register under")
     parser.add_argument("--tracker", default="", help="HOST:PORT; none: reached directly")
     parser.add_argument("--announce-as", default="", help="address the tracker shall give out")

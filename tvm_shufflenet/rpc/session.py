@@ -10,10 +10,13 @@ from typing import Any
 
 from tvm_shufflenet.boards import Board
 from tvm_shufflenet.errors import BoardUnreachable, ToolchainError
+from tvm_shufflenet.rpc import started
+from tvm_shufflenet.rpc.server import DEFAULT_PORT as SERVER_PORT
 from tvm_shufflenet.rpc.server import DESCRIBE, PIN
-from tvm_shufflenet.rpc.tracker import Address, ask
+from tvm_shufflenet.rpc.tracker import LOOPBACK, Address, ask
 
 _ANSWER_S = 10.0  # within which a tracker accepts a connection
+_POLL_S = 0.3
 _BIG_CORES = 1  # thread_pool.cc, config_threadpool: TVM's own order, fastest cores first
 
 
@@ -101,35 +104,38 @@ def wait_for(link: Link, timeout_s: float) -> int:
     """Wait until a server of the key is registered; return how many there are.
 
     Raises:
-        BoardUnreachable: after `timeout_s`, saying what the tracker does have.
+        BoardUnreachable: if no tracker answers, or after `timeout_s`, saying what it does have.
     """
     if link.direct:
         return 1
     deadline = time.monotonic() + timeout_s
     while True:
-        try:
-            state = ask(link.address)
-        except BoardUnreachable:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            if count := len(state.servers.get(link.key, ())):
-                return count
-            if time.monotonic() > deadline:
-                known = ", ".join(sorted(state.servers)) or "no server at all"
-                raise BoardUnreachable(
-                    f"no server registered as {link.key!r} at the tracker {link.address} within "
-                    f"{timeout_s:g} s; it has: {known}"
-                )
-        time.sleep(min(0.3, max(0.0, deadline - time.monotonic()) + 0.01))
+        state = ask(link.address)
+        if count := len(state.servers.get(link.key, ())):
+            return count
+        left = deadline - time.monotonic()
+        if left <= 0:
+            known = ", ".join(sorted(state.servers)) or "no server at all"
+            raise BoardUnreachable(
+                f"no server registered as {link.key!r} at the tracker {link.address} within "
+                f"{timeout_s:g} s; it has: {known}"
+            )
+        time.sleep(min(_POLL_S, left))
 
 
 def link_to(board: Board, *, tracker: str = "", host: str = "", key: str = "") -> Link:
     """Return the link to `board` through a tracker ("HOST:PORT") or to a server ("HOST:PORT").
 
+    Without either, it is the tracker that ``boards --start`` or ``--setup`` started the board at,
+    else one at the usual port of this machine.
+
     Raises:
         InputError: if the address is none.
     """
+    key = key or board.rpc.key
     if host:
-        return Link(address=Address.parse(host, 9090), key=key or board.rpc.key, direct=True)
-    return Link(address=Address.parse(tracker or "127.0.0.1"), key=key or board.rpc.key)
+        return Link(address=Address.parse(host, SERVER_PORT), key=key, direct=True)
+    if not tracker:
+        running = started.find(board.name)
+        tracker = running.tracker if running else LOOPBACK
+    return Link(address=Address.parse(tracker), key=key)

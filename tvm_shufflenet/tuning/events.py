@@ -32,6 +32,7 @@ class Started:
     time_s: float | None
     resumed: int  # records taken over from the log
     servers: int
+    unit: str  # of all costs: "seconds", or "instructions" on an emulated board
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tvm_shufflenet.errors import InputError, did_you_mean
+from tvm_shufflenet.rpc.tracker import Address
 from tvm_shufflenet.tuning.events import TaskProgress
 from tvm_shufflenet.tuning.records import AUTOTVM, TUNERS
 
@@ -58,6 +59,8 @@ class TuneOptions:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise InputError(f"{name} must be positive, not {value}; leave it out for all")
+        for address in filter(None, (self.tracker, self.host)):
+            Address.parse(address)
 
 
 @dataclass(frozen=True, kw_only=True)

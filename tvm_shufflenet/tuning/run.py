@@ -129,6 +129,7 @@ class Run:
                 time_s=self.options.time_s,
                 resumed=len(self.old.records),
                 servers=self.station.servers,
+                unit=self.network.board.measure.unit,
             )
         )
 
