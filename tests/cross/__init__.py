@@ -1,0 +1,1 @@
+"""Every board builds the paper's networks; nothing is executed here."""
