@@ -122,9 +122,10 @@ def _clock(seconds: float) -> str:
 
 
 def _cost(seconds: float | None, unit: str) -> str:
+    """Show a cost; boards that count give 1e-9 an instruction, so a thousandth is a million."""
     if seconds is None:
         return "-"
-    return f"{seconds * 1e3:.3f} ms" if unit == "seconds" else f"{seconds:.4g} {unit}"
+    return f"{seconds * 1e3:.3f} {'ms' if unit == 'seconds' else f'M {unit}'}"
 
 
 def _table(tasks: tuple[TaskProgress, ...], title: str, unit: str) -> Table:

@@ -53,7 +53,7 @@ class Calls:
         subject.data, subject.reference = str(path), done.value
 
     def network_s(self, library: Path) -> float:
-        """Return the measured time of a network's library (or its count).
+        """Return the measured cost of a network's library, see `Record.costs_s`.
 
         Raises:
             BoardUnreachable: if the board is lost meanwhile.

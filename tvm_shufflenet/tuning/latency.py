@@ -32,7 +32,7 @@ class NetworkJob:
 
 
 def measure_network(job: NetworkJob) -> float:
-    """Return the median time of one inference (or its count); runs in a worker.
+    """Return the median cost of one inference, see `Record.costs_s`; runs in a worker.
 
     Raises:
         BoardUnreachable: if the session cannot be opened or is lost.

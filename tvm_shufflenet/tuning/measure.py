@@ -58,7 +58,7 @@ class RunJob:
 class Measured:
     """What running gave."""
 
-    costs: tuple[float, ...]  # seconds (or instructions) of each repeat; empty if not timed
+    costs: tuple[float, ...]  # of each repeat, see `Record.costs_s`; empty if not timed
     error: float | None  # largest difference over the largest expected value; None: not compared
     seconds: float  # on the board, from session to last repeat
 

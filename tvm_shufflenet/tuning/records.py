@@ -80,7 +80,7 @@ class Candidate:
 class Record(Candidate):
     """A candidate and what measuring it gave."""
 
-    costs_s: tuple[float, ...]  # seconds of each repeat (executed instructions on some boards)
+    costs_s: tuple[float, ...]  # seconds of each repeat; on emulated boards 1e-9 an instruction
     error_no: int
     all_cost_s: float
     timestamp: float
