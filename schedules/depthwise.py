@@ -93,31 +93,44 @@ def depthwise(
 
 @autotvm.register_topi_schedule(TASK)
 def schedule_depthwise(cfg: Any, outs: list[Any]) -> Any:
-    """Schedule a depthwise convolution with its epilogue."""
+    """Schedule blocks of rows in parallel, and in them runs of pixels in registers."""
+    output = outs[0]
     *_, geometry, _relu = autotvm.task.get_workload(outs)
-    return schedule_windowed(cfg, outs[0], Window(*geometry))
-
-
-def schedule_windowed(cfg: Any, output: Any, window: Window) -> Any:
-    """Schedule padding, taps and output: blocks of rows in parallel, borders copied per block."""
-    taps = next(t for t in output.op.input_tensors if t.op.name == "taps")
-    source = next(t for t in taps.op.input_tensors if t.op.name == "padded")
-    s = te.create_schedule(output.op)
+    window = Window(*geometry)
     width = vector_width(current_machine(), int(output.shape[1]))
+    sums = next(t for t in output.op.input_tensors if t.op.name == "taps")
+    source = next(t for t in sums.op.input_tensors if t.op.name == "padded")
+    s = te.create_schedule(output.op)
     run = cfg["run"].val
+    block, at = schedule_runs(s, output, cfg["rows"].val * window.out_width, run, width)
+    s[sums].compute_at(s[output], at)
+    schedule_taps(s, sums, run, width)
+    schedule_border(s, source, s[output], block, window, width)
+    return s
+
+
+def schedule_runs(s: Any, output: Any, rows: int, run: int, width: int) -> tuple[Any, Any]:
+    """Schedule an output in parallel blocks of `rows` pixels, cut into runs and vectors.
+
+    Returns the loops over blocks and over runs.
+    """
     p, c = s[output].op.axis
-    block, p = s[output].split(p, factor=cfg["rows"].val * window.out_width)
+    block, p = s[output].split(p, factor=rows)
     p_outer, p_inner = s[output].split(p, factor=run)
     c_outer, c_inner = s[output].split(c, factor=width)
     s[output].reorder(block, c_outer, p_outer, p_inner, c_inner)
     s[output].parallel(block)
     s[output].unroll(p_inner)
     s[output].vectorize(c_inner)
-    s[taps].compute_at(s[output], p_outer)
-    schedule_taps(s, taps, run, width)
+    return block, p_outer
+
+
+def schedule_border(
+    s: Any, border: Any, reader: Any, block: Any, window: Window, width: int
+) -> None:
+    """Copy the rows of a block with their border, or read in place where there is none."""
     if window.border:
-        s[source].compute_at(s[output], block)
-        schedule_padding(s, source, width)
+        s[border].compute_at(reader, block)
+        schedule_padding(s, border, width)
     else:
-        s[source].compute_inline()
-    return s
+        s[border].compute_inline()

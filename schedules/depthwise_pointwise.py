@@ -14,9 +14,15 @@ from typing import Any
 from tvm import autotvm, te
 from tvm_shufflenet.schedules import matmul
 from tvm_shufflenet.schedules.channels import Source, written_in_order
-from tvm_shufflenet.schedules.depthwise import define_rows, define_run, schedule_taps, taps
+from tvm_shufflenet.schedules.depthwise import (
+    define_rows,
+    define_run,
+    schedule_border,
+    schedule_taps,
+    taps,
+)
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
-from tvm_shufflenet.schedules.window import Window, schedule_padding
+from tvm_shufflenet.schedules.window import Window
 
 TASK = "depthwise_pointwise.tvm_shufflenet"
 
@@ -128,8 +134,7 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
         s[sums].compute_at(s[output], loops.pixels)
         schedule_taps(s, sums, cfg["run"].val, width)
     border = next(t for t in sums.op.input_tensors if t.op.name == "padded")
-    s[border].compute_at(s[output], loops.pixels)
-    schedule_padding(s, border, width)
+    schedule_border(s, border, s[output], loops.pixels, window, width)
     return s
 
 

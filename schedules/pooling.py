@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from typing import Any
 
 from tvm import autotvm, te, tir
-from tvm_shufflenet.schedules.depthwise import define_rows, define_run, schedule_windowed
+from tvm_shufflenet.schedules.depthwise import (
+    define_rows,
+    define_run,
+    schedule_border,
+    schedule_runs,
+)
+from tvm_shufflenet.schedules.tiles import current_machine, vector_width
 from tvm_shufflenet.schedules.window import Window, padded
 
 TASK = "pooling.tvm_shufflenet"
@@ -27,17 +35,28 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     define_rows(cfg, window)
     lowest = tir.min_value("float32") if kind == "max" else tir.const(0, "float32")
     source = padded(data, window, lowest)
-    kh = te.reduce_axis((0, window.kh), "kh")
-    kw = te.reduce_axis((0, window.kw), "kw")
-    reduce = te.max if kind == "max" else te.sum
-
-    def taken(p: Any, c: Any) -> Any:
-        n, h, w = window.place(p, cfg["run"].val)
-        value = source[n, h * window.stride + kh, w * window.stride + kw, c]
-        return reduce(value, axis=[kh, kw])
-
+    run = cfg["run"].val
+    combine = te.max if kind == "max" else operator.add
     channels = int(data.shape[1])
-    taps = te.compute((window.pixels, channels), taken, name="taps")
+
+    def down(r: Any, x: Any, c: Any) -> Any:
+        n, h, w = window.place(r * run, run)
+        row, column = h * window.stride, w * window.stride + x
+        return reduce(combine, [source[n, row + kh, column, c] for kh in range(window.kh)])
+
+    # Neighboring windows overlap: each column is reduced once, then met by up to kw windows.
+    # Written as expressions: a TE reduction would begin with a comparison against its identity.
+    columns = te.compute(
+        (window.pixels // run, (run - 1) * window.stride + window.kw, channels),
+        down,
+        name="columns",
+    )
+
+    def across(p: Any, c: Any) -> Any:
+        x = p % run * window.stride
+        return reduce(combine, [columns[p // run, x + kw, c] for kw in range(window.kw)])
+
+    taps = te.compute((window.pixels, channels), across, name="taps")
 
     def finish(p: Any, c: Any) -> Any:
         value = taps[p, c]
@@ -50,5 +69,20 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
 
 @autotvm.register_topi_schedule(TASK)
 def schedule_pooling(cfg: Any, outs: list[Any]) -> Any:
-    """Schedule as a depthwise convolution without weights."""
-    return schedule_windowed(cfg, outs[0], Window(*autotvm.task.get_workload(outs)[2]))
+    """Schedule blocks of rows in parallel, and in them runs of pixels in registers."""
+    output = outs[0]
+    window = Window(*autotvm.task.get_workload(outs)[2])
+    width = vector_width(current_machine(), int(output.shape[1]))
+    taps = next(t for t in output.op.input_tensors if t.op.name == "taps")
+    columns = taps.op.input_tensors[0]
+    source = columns.op.input_tensors[0]
+    s = te.create_schedule(output.op)
+    block, at = schedule_runs(s, output, cfg["rows"].val * window.out_width, cfg["run"].val, width)
+    for stage in (columns, taps):
+        s[stage].compute_at(s[output], at)
+        *outer, c = s[stage].op.axis
+        for axis in outer:
+            s[stage].unroll(axis)
+        s[stage].vectorize(c)
+    schedule_border(s, source, s[output], block, window, width)
+    return s
