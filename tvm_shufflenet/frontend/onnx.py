@@ -24,6 +24,7 @@ def from_onnx(path: str | Path, shape: Shape) -> Any:
 
     network = _read(path)
     _offer_mapping()
+    _put_axes_into_attributes(network.graph)
     try:
         mod, _ = relay.frontend.from_onnx(
             network, {_input_name(network, path): shape}, freeze_params=True
@@ -64,6 +65,26 @@ def _input_name(network: Any, path: str | Path) -> str:
     if kind.elem_type != onnx.TensorProto.FLOAT or len(kind.shape.dim) != 4:
         raise ModelError(f"{path}: its input {inputs[0].name!r} is no float32 batch of images")
     return str(inputs[0].name)
+
+
+def _put_axes_into_attributes(graph: Any) -> None:
+    """Say what a reduction reduces as ONNX did up to opset 17.
+
+    Of axes that are an input TVM takes the first and silently leaves out the others.
+    """
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    for node in graph.node:
+        if node.op_type.startswith("Reduce") and len(node.input) == 2:
+            axes = constants.get(node.input[1])
+            if axes is not None and axes.dims != [0]:
+                axes = numpy_helper.to_array(axes).tolist()
+                node.attribute.append(helper.make_attribute("axes", axes))
+                del node.input[1]
 
 
 def _renamed(mod: Any) -> Any:

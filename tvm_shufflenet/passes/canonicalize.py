@@ -20,7 +20,7 @@ class Canonicalize:
     """Pooling to 1×1, flattening and bias addition each in a single form.
 
     - adaptive pooling to 1×1 and the mean over both spatial axes: ``nn.global_avg_pool2d``;
-      adaptive pooling to the size that is there already: nothing
+      adaptive pooling to the size that is there already, and pooling of single pixels: nothing
     - any reshape or squeeze of (N, C, H, W) to (N, C·H·W): ``nn.batch_flatten``
     - addition of a constant that varies along the channels only: ``nn.bias_add``
     - ``concatenate`` along the channels: axis 1, however it was counted
@@ -58,6 +58,12 @@ def _adaptive_pool(call: Any, arguments: list[Any], visit: _Visit) -> Any | None
     if before == after:
         return arguments[0]
     return relay.nn.global_avg_pool2d(arguments[0]) if after[2:] == (1, 1) else None
+
+
+def _pool(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
+    size = {int(extent) for extent in call.attrs.pool_size}
+    same = size == {1} and static_shape(call) == static_shape(call.args[0]) is not None
+    return arguments[0] if same else None
 
 
 def _mean(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
@@ -125,6 +131,8 @@ def _concatenate(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
 _RESHAPING = ("reshape", "squeeze", "nn.batch_flatten")
 _RULES: dict[str, _Rule] = {
     "nn.adaptive_avg_pool2d": _adaptive_pool,
+    "nn.avg_pool2d": _pool,
+    "nn.max_pool2d": _pool,
     "mean": _mean,
     "reshape": _flatten,
     "squeeze": _flatten,
