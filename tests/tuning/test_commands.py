@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -98,6 +100,34 @@ def test_tuning_prints_events_as_json_lines_and_compiles_from_its_log(tmp_path: 
     compiled = _run("compile", _NETWORK, *size, "--log", str(log), "-o", str(package))
     assert compiled.returncode == 0, compiled.stderr
     assert "kernels tuned (log.json)" in compiled.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_with_130_and_a_whole_log(
+    sign: signal.Signals, tmp_path: Path
+) -> None:
+    log = tmp_path / "log.json"
+    main = "from tvm_shufflenet.cli import main; main()"
+    options = ("--size", "64x64", "--log", str(log), "--tasks", "t00", "--json-lines")
+    process = subprocess.Popen(
+        [sys.executable, "-c", main, "tune", _NETWORK, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [json.loads(process.stdout.readline()) for _ in range(4)]
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(sign)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.strip().endswith("interrupted")
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    said = [line["key"] for line in lines if line["event"] == "trial"]
+    said += [json.loads(line).get("key") for line in rest.splitlines() if '"trial"' in line]
+    assert said == [record.key for record in records.read(log).records]
 
 
 @pytest.mark.slow

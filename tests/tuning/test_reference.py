@@ -12,8 +12,7 @@ import pytest
 
 from tvm_shufflenet.tuning import reference
 from tvm_shufflenet.tuning.measure import difference, is_wrong
-from tvm_shufflenet.tuning.run import registry_entry
-from tvm_shufflenet.tuning.tasks import extract
+from tvm_shufflenet.tuning.tasks import extract, registry_entry
 
 from .nets import small_network
 

@@ -16,10 +16,9 @@ from tvm_shufflenet.boards import Board
 from tvm_shufflenet.tuning import ansor_round
 from tvm_shufflenet.tuning.events import Event, Warned
 from tvm_shufflenet.tuning.pool import Pool
-from tvm_shufflenet.tuning.run import registry_entry
 from tvm_shufflenet.tuning.search import AnsorSearch, ConfigSearch
 from tvm_shufflenet.tuning.strategies import STRATEGIES, Knowledge
-from tvm_shufflenet.tuning.tasks import Task, extract
+from tvm_shufflenet.tuning.tasks import Task, extract, registry_entry
 
 from .nets import small_network
 from .stations import scale_task

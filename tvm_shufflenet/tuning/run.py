@@ -28,7 +28,7 @@ from tvm_shufflenet.tuning.records import ANSOR, AUTOTVM, OK, Candidate, Log, Re
 from tvm_shufflenet.tuning.search import AnsorSearch, ConfigSearch, Search
 from tvm_shufflenet.tuning.station import Station
 from tvm_shufflenet.tuning.strategies import Knowledge
-from tvm_shufflenet.tuning.tasks import Network, Task
+from tvm_shufflenet.tuning.tasks import Network, Task, registry_entry
 from tvm_shufflenet.tuning.verdicts import VERIFIED
 from tvm_shufflenet.tuning.work import Outcome, Subject
 
@@ -293,10 +293,3 @@ class Run:
 
 def _is_tensor(part: Any) -> bool:
     return isinstance(part, list) and part[:1] == ["TENSOR"]
-
-
-def registry_entry(task: Task) -> Any:
-    """Return what another process needs to know of an Ansor task's computation."""
-    from tvm.auto_scheduler.workload_registry import serialize_workload_registry_entry
-
-    return serialize_workload_registry_entry(task.workload)

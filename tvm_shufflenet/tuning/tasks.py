@@ -252,3 +252,10 @@ def _ansor_candidate(task: Any, state: Any) -> Candidate:
     result = auto_scheduler.MeasureResult([0.0], 0, "", 0.0, 0)
     row = json.loads(auto_scheduler.measure_record.dump_record_to_string(inp, result))
     return Candidate(ANSOR, {"i": row["i"], "v": row["v"]})
+
+
+def registry_entry(task: Task) -> Any:
+    """Return what another process needs to know of an Ansor task's computation."""
+    from tvm.auto_scheduler.workload_registry import serialize_workload_registry_entry
+
+    return serialize_workload_registry_entry(task.workload)

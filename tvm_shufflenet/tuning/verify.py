@@ -13,8 +13,7 @@ from tvm_shufflenet.tuning import choose, records, verdicts
 from tvm_shufflenet.tuning.events import Observer, ignore
 from tvm_shufflenet.tuning.options import TuneOptions
 from tvm_shufflenet.tuning.records import ANSOR, Log, Record
-from tvm_shufflenet.tuning.run import registry_entry
-from tvm_shufflenet.tuning.tasks import Task
+from tvm_shufflenet.tuning.tasks import Task, registry_entry
 from tvm_shufflenet.tuning.tune import open_station
 from tvm_shufflenet.tuning.verdicts import VERIFIED, VerdictWriter
 from tvm_shufflenet.tuning.work import Subject
