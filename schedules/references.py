@@ -15,6 +15,10 @@ from tvm_shufflenet.schedules.window import Window
 
 Array = npt.NDArray[Any]
 
+# Lavin and Gray's transforms of F(2×2, 3×3).
+_TO_POINTS = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]], "float64")
+_TO_PIXELS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], "float64")
+
 
 def unpacked(weight: Array) -> Array:
     """Return (groups, block / tile, depth, tile) as (groups, depth, block); others as they are."""
@@ -90,6 +94,26 @@ def image_convolution(data: Array, weight: Array, bias: Array, geometry: Any, re
     taps = _windows(data.astype(np.float64).transpose(0, 2, 3, 1), window)
     inputs = taps.transpose(0, 1, 3, 2).reshape(window.pixels, 1, -1)
     return _finished(_product(inputs, unpacked(weight)), bias, None, relu)
+
+
+def winograd(data: Array, weight: Array, bias: Array, geometry: Any, relu: int) -> Array:
+    """Convolution of 2×2 tiles by transformed weights; see ``winograd.winograd``."""
+    window, rows = Window(*geometry), unpacked(weight).astype(np.float64)
+    down, across = -(-window.out_height // 2), -(-window.out_width // 2)
+    maps = _maps(data, window)
+    beyond = [(window.border, 2 * count + 2 - size - window.border)
+              for count, size in ((down, window.height), (across, window.width))]  # fmt: skip
+    padded = np.pad(maps, ((0, 0), *beyond, (0, 0)))
+    tiles = np.lib.stride_tricks.sliding_window_view(padded, (4, 4), axis=(1, 2))[:, ::2, ::2]
+    turned = np.einsum("ia,nrcdab,jb->ijnrcd", _TO_POINTS, tiles, _TO_POINTS, optimize=True)
+    groups, depth = rows.shape[0] // 16, rows.shape[1]
+    inputs = turned.reshape(16, -1, groups, depth).transpose(0, 2, 1, 3)
+    products = inputs.reshape(16 * groups, -1, depth) @ rows
+    points = products.reshape(4, 4, groups, window.images, down, across, -1)
+    back = np.einsum("xi,ijgnrcb,yj->nrxcygb", _TO_PIXELS, points, _TO_PIXELS, optimize=True)
+    maps = back.reshape(window.images, 2 * down, 2 * across, -1)
+    maps = maps[:, : window.out_height, : window.out_width]
+    return _finished(maps.reshape(window.pixels, -1), bias, None, relu)
 
 
 def depthwise(data: Array, weight: Array, bias: Array, geometry: Any, relu: int) -> Array:
@@ -178,6 +202,7 @@ OPERATORS: dict[str, Callable[..., Array]] = {
     "pointwise": pointwise,
     "convolution": convolution,
     "image_convolution": image_convolution,
+    "winograd": winograd,
     "depthwise": depthwise,
     "depthwise_pointwise": depthwise_pointwise,
     "pooling": pooling,
@@ -208,6 +233,7 @@ _TUNED = (
     "pointwise",
     "convolution",
     "image_convolution",
+    "winograd",
     "depthwise",
     "depthwise_pointwise",
     "pooling",

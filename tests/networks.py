@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,3 +93,37 @@ def operators(mod: Any) -> Counter[str]:
     return found
 
 
+class Written(nn.Module):
+    """A network written down as a function of itself and its input."""
+
+    def __init__(self, forward: Callable[[Any, torch.Tensor], torch.Tensor], **parts: Any) -> None:
+        super().__init__()
+        self.written = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Do what was written."""
+        return self.written(self, x)
+
+
+def notes(mod: Any, key: str) -> list[str]:
+    """What a pass left in a module's attributes."""
+    attributes = dict(mod.attrs) if mod.attrs is not None else {}
+    return [str(note) for note in attributes.get(key, [])]
+
+
+def function(inputs: list[Any], body: Any) -> Any:
+    """A typed module of one function."""
+    tvm = load_tvm()
+    from tvm import relay
+
+    return relay.transform.InferType()(tvm.IRModule.from_expr(relay.Function(inputs, body)))
+
+
+def values(shape: tuple[int, ...], seed: int = 0) -> Any:
+    """A Relay constant with random values, none of them near zero or negative."""
+    from tvm import relay
+
+    drawn = np.random.default_rng(seed).uniform(0.5, 1.5, shape)
+    return relay.const(drawn.astype("float32"))
