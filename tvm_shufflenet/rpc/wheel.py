@@ -35,10 +35,16 @@ def write_wheel(folder: Path) -> Path:
         raise ToolchainError(
             f"{_DISTRIBUTION} is not installed here; install it with: pip install -e ."
         ) from None
+    # In a checkout, setuptools' own folder may be found before what pip installed.
+    described = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
+    if not described:
+        raise ToolchainError(
+            f"the metadata of {_DISTRIBUTION} is missing here; install it again: pip install -e ."
+        )
     version = distribution.version
     info = f"tvm_shufflenet-{version}.dist-info"
     texts = {
-        f"{info}/METADATA": distribution.read_text("METADATA") or "",
+        f"{info}/METADATA": described,
         f"{info}/entry_points.txt": distribution.read_text("entry_points.txt") or "",
         f"{info}/WHEEL": (
             f"Wheel-Version: 1.0\nGenerator: {_DISTRIBUTION}\nRoot-Is-Purelib: true\nTag: {_TAG}\n"
