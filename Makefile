@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := host,sign,bench,dev
+MAPPED := schedules targets tuning_logs
+TYPED := build/typing
 BENCH_FOLDER ?= build/bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # pip shows its progress to people; into a file or CI's log, only errors.
@@ -40,12 +42,16 @@ endif
 
 test: $(READY) ## run the tests, the fast ones first
 	$(BIN)/python -m pytest --durations=15 $(WITHOUT_QEMU)
-	$(if $(WITHOUT_QEMU),@echo "note: without tests/arm, which needs QEMU: sudo sh .ci/install-system-packages.sh")
+ifdef WITHOUT_QEMU
+	@echo "note: tests/arm was left out, as it needs QEMU: sudo sh .ci/install-system-packages.sh"
+endif
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	rm -rf $(TYPED) && mkdir -p $(TYPED)/tvm_shufflenet
+	ln -s $(CURDIR)/tvm_shufflenet/* $(addprefix $(CURDIR)/,$(MAPPED)) $(TYPED)/tvm_shufflenet
+	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml
 
 bench: $(READY) ## measure beside other runtimes (a quiet machine, please)
 	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh $(BENCH_FOLDER)

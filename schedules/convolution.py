@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import autotvm, te
+
 from tvm_shufflenet.schedules import matmul
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width

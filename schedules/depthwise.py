@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import autotvm, te, tir
+
 from tvm_shufflenet.schedules.tiles import (
     current_cores,
     current_machine,

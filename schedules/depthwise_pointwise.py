@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import autotvm, te
+
 from tvm_shufflenet.schedules import matmul
 from tvm_shufflenet.schedules.channels import Source, written_in_order
 from tvm_shufflenet.schedules.depthwise import (

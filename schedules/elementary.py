@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tvm import te, tir
+
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.tiles import current_machine, divisors, vector_width
 

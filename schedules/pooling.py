@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Any
 
 from tvm import autotvm, te, tir
+
 from tvm_shufflenet.schedules.depthwise import (
     define_rows,
     define_run,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.window import Window
 

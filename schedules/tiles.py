@@ -7,7 +7,6 @@ from typing import Any
 
 from tvm_shufflenet.boards import Machine, machine_of_model
 
-
 _WEIGHTS = 3  # registers for weights on machines whose multiply-adds take registers only
 
 

@@ -49,9 +49,7 @@ def detect() -> Board:
         base,
         name="local",
         title=f"this machine ({cpu_name}, {base.machine.lanes} float32 lanes)",
-        cpu=dataclasses.replace(
-            base.cpu, name=cpu_name, cores=cores
-        ),
+        cpu=dataclasses.replace(base.cpu, name=cpu_name, cores=cores),
         rpc=dataclasses.replace(base.rpc, key="local"),
         run=dataclasses.replace(base.run, threads=cores),
     )

@@ -28,7 +28,7 @@ class RecognizeLocalResponseNorm:
             wildcard,
         )
 
-        class Rewriter(DFPatternCallback):  # type: ignore[misc]
+        class Rewriter(DFPatternCallback):
             def __init__(self) -> None:
                 super().__init__(require_type=True)
                 self.x, self.alpha, self.k, self.beta = (

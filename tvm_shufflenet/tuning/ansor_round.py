@@ -75,7 +75,7 @@ def _model(job: RoundJob) -> Any:
     if not job.cost_model or len(inputs) < _WARM_UP:
         return RandomModel()
 
-    class Trained(XGBModel):  # type: ignore[misc]
+    class Trained(XGBModel):
         """Trained once; what this round's stand-in runner returns must not reach it."""
 
         trained = False

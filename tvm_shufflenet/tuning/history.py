@@ -143,7 +143,7 @@ def _autotvm_context(applied: Applied) -> Any:
 
     templates.register()  # records of templates nobody registered would find nothing
 
-    class History(autotvm.task.ApplyHistoryBest):  # type: ignore[misc]
+    class History(autotvm.task.ApplyHistoryBest):
         """Serves from the log and notes what was asked for."""
 
         def query(self, target: Any, workload: Any) -> Any:
@@ -181,7 +181,7 @@ def _site(workload: tuple[Any, ...]) -> str:
 def _ansor_context(applied: Applied) -> Any:
     from tvm import auto_scheduler
 
-    class History(auto_scheduler.ApplyHistoryBest):  # type: ignore[misc]
+    class History(auto_scheduler.ApplyHistoryBest):
         """Serves from the log and notes what was asked for."""
 
         def query(
