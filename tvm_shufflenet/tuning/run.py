@@ -98,7 +98,6 @@ class Run:
                 break
             self._batch(account, size)
         self._choose()
-        before_s, after_s = self._latency_s(None), self._latency_s(self.options.log)
         clock = self.station.clock
         shares = Shares(
             search=self.search_s,
@@ -108,6 +107,7 @@ class Run:
             wait=clock.wait,
             total=self.ledger.elapsed_s,
         )
+        before_s, after_s = self._latency_s(None), self._latency_s(self.options.log)
         return self.ledger.result(self.warnings, shares, before_s, after_s)
 
     def _latency_s(self, log: Path | None) -> float | None:
