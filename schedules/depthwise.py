@@ -58,12 +58,22 @@ def schedule_taps(s: Any, tensor: Any, run: int, width: int) -> None:
     s[tensor].vectorize(c_inner)
 
 
-def define_rows(cfg: Any, window: Window) -> None:
-    """Define how many output rows are computed together: few copies of borders, enough tiles."""
+def define_rows(cfg: Any, window: Window, channels: int) -> None:
+    """Define how many output rows are computed together.
+
+    Many rows copy few borders twice; but every core wants a block, and a block's padded input and
+    results should stay near the core.
+    """
+    machine, cores = current_machine(), current_cores()
     rows = [count for count in divisors(window.out_height) if count <= 16]
-    cores = current_cores()
-    enough = [count for count in rows if window.images * window.out_height // count >= cores]
-    knob(cfg, "rows", rows, max(count for count in enough or rows[:1] if count <= 8))
+
+    def suits(count: int) -> bool:
+        inputs = ((count - 1) * window.stride + window.kh) * (window.width + 2 * window.border)
+        block_bytes = 4 * channels * (inputs + count * window.out_width)
+        enough = window.images * window.out_height // count >= cores
+        return enough and block_bytes <= 1024 * machine.l2_kib // 12
+
+    knob(cfg, "rows", rows, max([count for count in rows if suits(count)] or rows[:1]))
 
 
 @autotvm.register_topi_compute(TASK)
@@ -82,7 +92,7 @@ def depthwise(
     """
     window = Window(*geometry)
     define_run(cfg, window)
-    define_rows(cfg, window)
+    define_rows(cfg, window, int(data.shape[1]))
     _, sums = taps(data, weight, window, cfg["run"].val)
 
     def finish(p: Any, c: Any) -> Any:

@@ -67,7 +67,7 @@ def depthwise_pointwise(
     )
     matmul.define_space(cfg, shape, weight, orders=(0,))
     define_run(cfg, window)
-    define_rows(cfg, window)
+    define_rows(cfg, window, int(data.shape[1]))
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
     _, sums = taps(data, taps_weight, window, cfg["run"].val)

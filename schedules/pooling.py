@@ -33,7 +33,7 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     """
     window = Window(*geometry)
     define_run(cfg, window)
-    define_rows(cfg, window)
+    define_rows(cfg, window, int(data.shape[1]))
     lowest = tir.min_value("float32") if kind == "max" else tir.const(0, "float32")
     source = padded(data, window, lowest)
     run = cfg["run"].val

@@ -51,13 +51,16 @@ def fits(machine: Machine, inputs: int, pixels: int, channels: int, width: int) 
     """Tell whether a tile's accumulators and operands fit the vector registers.
 
     Where a multiply-add reads and broadcasts its operand from memory, a tile needs its
-    accumulators, one row of weights and one register to spare. Elsewhere it needs `inputs`
+    accumulators, one row of weights and a few registers to spare. Elsewhere it needs `inputs`
     registers, each of which holds several inputs, and up to three for weights: a longer row of
     weights passes through them.
     """
     rows = channels // width
-    operands = rows + 1 if machine.fma_from_memory else min(rows, _WEIGHTS) + inputs
-    return pixels * rows + operands <= machine.vector_registers
+    if machine.fma_from_memory:
+        # Fuller tiles measured slower: LLVM keeps some broadcasts in registers all the same.
+        spare = machine.vector_registers // 8
+        return pixels * rows + rows + 1 + spare <= machine.vector_registers
+    return pixels * rows + min(rows, _WEIGHTS) + inputs <= machine.vector_registers
 
 
 def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: int) -> float:
