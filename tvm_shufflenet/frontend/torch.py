@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tvm_shufflenet.compiler import load_tvm
@@ -26,7 +27,9 @@ def from_torch(module: torch.nn.Module, shape: Shape) -> Any:
     from tvm import relay
 
     try:
-        with torch.no_grad():
+        # Tracing warns of itself, and of every shape that becomes a constant, as it is to be here.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             traced = torch.jit.trace(module.eval(), torch.zeros(shape), check_trace=False)
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[-1]

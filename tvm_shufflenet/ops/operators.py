@@ -12,7 +12,19 @@ from tvm_shufflenet.schedules.window import Window
 
 PREFIX = "tvm_shufflenet."
 _Shape = tuple[int, ...]
-_Result = Callable[[list[_Shape], dict[str, Any]], _Shape]  # input shapes, attributes -> shape
+
+
+class _Attributes:
+    """A call's attributes, read only when asked for: a build infers types thousands of times."""
+
+    def __init__(self, attrs: Any) -> None:
+        self._attrs = attrs
+
+    def __getitem__(self, name: str) -> Any:
+        return plain(self._attrs[name])
+
+
+_Result = Callable[[list[_Shape], _Attributes], _Shape]  # input shapes, attributes -> shape
 
 
 @dataclass(frozen=True)
@@ -31,39 +43,39 @@ def _blocks(weight: _Shape) -> int:
     return weight[0] * weight[-1] * (weight[1] if len(weight) == 4 else 1)
 
 
-def _pointwise(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _pointwise(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return shapes[0][0], _blocks(shapes[1])
 
 
-def _convolution(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _convolution(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return Window(*attrs["geometry"]).pixels, _blocks(shapes[1])
 
 
-def _depthwise_pointwise(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _depthwise_pointwise(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return Window(*attrs["geometry"]).pixels, _blocks(shapes[2])
 
 
-def _windowed(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _windowed(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return Window(*attrs["geometry"]).pixels, shapes[0][1]
 
 
-def _same(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _same(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return shapes[0]
 
 
-def _concatenation(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _concatenation(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return shapes[0][0], sum(copy[3] for copy in attrs["copies"])
 
 
-def _global_mean(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _global_mean(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return attrs["images"], shapes[0][1]
 
 
-def _winograd(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _winograd(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     return Window(*attrs["geometry"]).pixels, shapes[2][0]
 
 
-def _adaptive_mean(shapes: list[_Shape], attrs: dict[str, Any]) -> _Shape:
+def _adaptive_mean(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
     images, _, _, height, width = attrs["geometry"]
     return images * height * width, shapes[0][1]
 
@@ -179,7 +191,6 @@ def _relation(operator: Operator) -> Callable[[list[Any], Any], Any]:
 
     def relation(types: list[Any], attrs: Any) -> Any:
         shapes = [tuple(int(extent) for extent in kind.shape) for kind in types]
-        values = {name: plain(attrs[name]) for name in operator.attributes}
-        return relay.TensorType(operator.result(shapes, values), "float32")
+        return relay.TensorType(operator.result(shapes, _Attributes(attrs)), "float32")
 
     return relation

@@ -12,7 +12,8 @@ from tvm_shufflenet.passes.constants import value_of
 class RecognizeLocalResponseNorm:
     """x / (k + alpha · avg_pool3d(pad(x²))) ** beta, over the channels, becomes ``nn.lrn``.
 
-    Only the spelling of ``torch.nn.functional.local_response_norm`` for NCHW is recognized.
+    Only the spelling of ``torch.nn.functional.local_response_norm`` for NCHW is recognized, and
+    only windows of odd size: around even ones Relay's operator has another middle.
     """
 
     name: str = "recognize_local_response_norm"
@@ -49,6 +50,8 @@ class RecognizeLocalResponseNorm:
 
             def callback(self, pre: Any, post: Any, matched: Any) -> Any:
                 size = int(matched[self.pooled][0].attrs.pool_size[0])
+                if size % 2 == 0:
+                    return post
                 alpha, k, beta = (
                     float(value_of(matched[part][0])) for part in (self.alpha, self.k, self.beta)
                 )
