@@ -23,7 +23,7 @@ FOLDER = ".local/share/tvm-shufflenet"  # on the board, in the home folder
 _CONNECT_LIMIT_S = 15
 _SSH_FAILED = 255  # OpenSSH's own exit code when the connection failed
 _NEEDED_KIB = 1 << 20  # the environment takes about 0.5 GB, and pip as much while it installs
-_PYTHONS = ("python3.11", "python3.12", "python3.13", "python3")
+PYTHONS = ("python3.11", "python3.12", "python3.13", "python3")
 _OLDEST_PYTHON = (3, 11)
 _OLDEST_GLIBC = (2, 28)
 _PROBE = f"""\
@@ -31,7 +31,7 @@ echo arch=$(uname -m)
 echo bits=$(getconf LONG_BIT)
 echo glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/.* //')
 echo free_kib=$(df -Pk "$HOME" | awk 'NR==2 {{print $4}}')
-for python in {" ".join(_PYTHONS)}; do
+for python in {" ".join(PYTHONS)}; do
   command -v $python >/dev/null 2>&1 || continue
   version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])') || continue
   echo python=$python:$version
