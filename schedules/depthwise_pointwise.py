@@ -129,14 +129,28 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
         s[ordered].compute_at(s[output], loops.pixels)
         _schedule_ordered(s, ordered, sums, cfg["run"].val, width)
     else:
-        sums = source_of["taps"]
+        buffer = source_of["taps"]
+        # Accumulated in registers: in the buffer itself, LLVM must expect the padded input.
+        sums = s.cache_write(buffer, "global")
         if where.contiguous(shape.depth):
-            matmul.load_together(s, sums, accumulators, loops.reduction, tile)
-        s[sums].compute_at(s[output], loops.pixels)
-        schedule_taps(s, sums, cfg["run"].val, width)
+            matmul.load_together(s, buffer, accumulators, loops.reduction, tile)
+        s[buffer].compute_at(s[output], loops.pixels)
+        _schedule_buffer(s, buffer, sums, cfg["run"].val, width)
     border = next(t for t in sums.op.input_tensors if t.op.name == "padded")
     schedule_border(s, border, s[output], loops.pixels, window, width)
     return s
+
+
+def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, width: int) -> None:
+    """Write depthwise results, a run of pixels at a time, as they lie in the source."""
+    p, c = s[buffer].op.axis
+    p_outer, p_inner = s[buffer].split(p, factor=run)
+    c_outer, c_inner = s[buffer].split(c, factor=width)
+    s[buffer].reorder(c_outer, p_outer, p_inner, c_inner)
+    s[buffer].unroll(p_inner)
+    s[buffer].vectorize(c_inner)
+    s[sums].compute_at(s[buffer], p_outer)
+    schedule_taps(s, sums, run, width)
 
 
 def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int) -> None:
