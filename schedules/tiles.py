@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm_shufflenet.boards import Machine, machine_of_model
 
+_STACK_BYTES = 1024  # TVM puts buffers of so many bytes on the heap, where LLVM cannot promote them
 _WEIGHTS = 3  # registers for weights on machines whose multiply-adds take registers only
 
 
@@ -51,16 +52,15 @@ def fits(machine: Machine, inputs: int, pixels: int, channels: int, width: int) 
     """Tell whether a tile's accumulators and operands fit the vector registers.
 
     Where a multiply-add reads and broadcasts its operand from memory, a tile needs its
-    accumulators, one row of weights and a few registers to spare. Elsewhere it needs `inputs`
+    accumulators, one row of weights and one register to spare. Elsewhere it needs `inputs`
     registers, each of which holds several inputs, and up to three for weights: a longer row of
     weights passes through them.
     """
     rows = channels // width
-    if machine.fma_from_memory:
-        # Fuller tiles measured slower: LLVM keeps some broadcasts in registers all the same.
-        spare = machine.vector_registers // 8
-        return pixels * rows + rows + 1 + spare <= machine.vector_registers
-    return pixels * rows + min(rows, _WEIGHTS) + inputs <= machine.vector_registers
+    if 4 * pixels * channels >= _STACK_BYTES:
+        return False
+    operands = rows + 1 if machine.fma_from_memory else min(rows, _WEIGHTS) + inputs
+    return pixels * rows + operands <= machine.vector_registers
 
 
 def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: int) -> float:
