@@ -46,7 +46,7 @@ class TuneOptions:
     early_stop: int = 200  # trials of a task without improvement after which it gets no more
     finalists: int = 3  # candidates of a task that are re-measured in turns at the end
     patience_s: float = 300.0  # how long the board may be away before the run ends
-    build_limit_s: float = 60.0  # for one kernel
+    build_limit_s: float = 30.0  # for one kernel
     seed: int = 0
     templates: tuple[str, ...] = ()  # modules that register further templates when imported
 

@@ -19,7 +19,7 @@ from tvm_shufflenet.boards import Board
 from tvm_shufflenet.errors import BoardUnreachable, ToolchainError
 from tvm_shufflenet.rpc.session import Link
 from tvm_shufflenet.tuning import build, measure
-from tvm_shufflenet.tuning.build import BuildJob
+from tvm_shufflenet.tuning.build import BuildJob, Built
 from tvm_shufflenet.tuning.calls import Calls
 from tvm_shufflenet.tuning.events import BoardBack, BoardLost, Observer
 from tvm_shufflenet.tuning.measure import Measured, RunJob
@@ -47,6 +47,7 @@ from tvm_shufflenet.tuning.work import (
 
 _CHANCES = 2  # measurements that may end badly before the candidate is held to be guilty
 _GRACE_S = 5.0  # the server ends an expired session; we kill our side this much later
+_KEEP_FACTOR = 1.2  # libraries this close to the best are kept: some take many seconds to build
 _CUT_FACTOR = 2.0  # a first run this much slower than the best is not repeated
 
 
@@ -76,6 +77,7 @@ class Station:
         self._runners = Pool(self.servers, self.modules, log)
         self.calls = Calls(self.board, self.link, self.threads, Pool(1, self.modules, log))
         self._serial = 0
+        self._kept: dict[str, Built] = {}  # libraries that finalists need again
         # On one's own machine a build beside a measurement would be measured as well.
         self._overlap = self.revive is None
         self._builders.warm_up()
@@ -111,7 +113,7 @@ class Station:
             Work(candidate, subject, rounds=rounds, original_layouts=original_layouts)
             for candidate, subject in pairs
         )
-        built: deque[Work] = deque()
+        built = deque(self._without_building(waiting))
         while waiting or built or self._builders.busy or self._runners.busy:
             self._feed(waiting, built)
             began = time.monotonic()
@@ -127,6 +129,17 @@ class Station:
                     outcome = self._after_run(finished, work, built)
                 if outcome is not None:
                     yield outcome
+
+    def _without_building(self, waiting: deque[Work]) -> list[Work]:
+        """Take out of `waiting` what was built before and kept."""
+        ready = []
+        for work in list(waiting):
+            kept = None if work.original_layouts else self._kept.get(work.candidate.key)
+            if kept is not None:
+                work.built = kept
+                waiting.remove(work)
+                ready.append(work)
+        return ready
 
     def _count(self, seconds: float, running: bool) -> None:
         if running:
@@ -215,12 +228,16 @@ class Station:
         return None
 
     def _measured(self, work: Work, result: Measured) -> Outcome:
-        if not work.rounds:
-            remove(work)
         self.strikes.pop(work.candidate.key, None)
         outcome = measured(work, result)
-        if outcome.record.error_no == OK and result.costs:
-            work.subject.best_s = min(work.subject.best_s, outcome.record.cost_s)
+        record, subject = outcome.record, work.subject
+        right = record.error_no == OK and bool(result.costs)
+        if right:
+            subject.best_s = min(subject.best_s, record.cost_s)
+        if right and work.built is not None and record.cost_s <= _KEEP_FACTOR * subject.best_s:
+            self._kept[record.key] = work.built
+        elif not work.rounds and record.key not in self._kept:
+            remove(work)
         return outcome
 
     def _failed(self, work: Work, error_no: int, message: str) -> Outcome:

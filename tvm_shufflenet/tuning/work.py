@@ -45,7 +45,7 @@ class Outcome:
     message: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """A candidate on its way through the station."""
 
