@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,3 +130,15 @@ def values(shape: tuple[int, ...], seed: int = 0) -> Any:
 
     drawn = np.random.default_rng(seed).uniform(0.5, 1.5, shape)
     return relay.const(drawn.astype("float32"))
+
+
+def exported(module: nn.Module, shape: Shape, folder: Path) -> Path:
+    """Export `module` to ONNX as torch does by default."""
+    path = folder / "network.onnx"
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, (torch.zeros(shape),), path, external_data=False, verbose=False, dynamo=True
+        )
+    return path
