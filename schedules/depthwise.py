@@ -1,4 +1,4 @@
-"""Depthwise convolution over pixels × channels: vectors of channels, a run of pixels in registers."""
+"""Depthwise convolution over pixels × channels: channel vectors, runs of pixels in registers."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Shape:
     """A grouped matrix product: for each group, (pixels × depth) times (depth × block)."""
 
     pixels: int  # rows: the images' output pixels
-    row: int  # pixels of one output row, which a tile must divide; pixels itself if rows are no matter
+    row: int  # what a tile must divide: an output row, or all pixels if rows are no matter
     groups: int
     depth: int  # reduction: input channels of a group, times the window for a convolution
     block: int  # output channels of a group, padded to whole vectors
@@ -183,7 +183,7 @@ class Loops:
 def schedule_product(
     s: Any, output: Any, accumulators: Any, shape: Shape, tile: Tile, rows: int = 0
 ) -> Loops:
-    """Schedule `output` and its accumulators; `rows` > 0 makes blocks of that many pixels outermost.
+    """Schedule `output` and its accumulators; `rows` > 0: blocks of that many pixels outermost.
 
     With `rows`, a producer of the inputs can be computed once for each such block.
     """

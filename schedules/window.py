@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Window:
-    """A window of kh × kw that slides over images of `height` × `width`, square stride and border."""
+    """A window of kh × kw sliding over images of `height` × `width`; square stride and border."""
 
     images: int
     height: int
