@@ -100,6 +100,12 @@ def test_axes_are_counted_from_the_front() -> None:
     )
 
 
+def test_the_logarithm_of_a_softmax_is_one_operator() -> None:
+    x = relay.var("input", shape=(2, 7))
+    _same(relay.log(relay.nn.softmax(x, 1)), relay.nn.log_softmax(x, 1), x)
+    _same(relay.log(relay.exp(x)), relay.log(relay.exp(x)), x)
+
+
 def test_dynamic_shapes_stay() -> None:
     x = relay.var("input", shape=(relay.Any(), 4, 6, 6))
     body = relay.nn.adaptive_avg_pool2d(relay.reshape(x, (-1, 4, 36, 1)), (1, 1))

@@ -162,6 +162,29 @@ def test_a_relu_behind_a_concatenation_goes_into_the_parts() -> None:
     assert (counted["concatenation"], counted["nn.relu"]) == (1, 0)
 
 
+@pytest.mark.parametrize("branch_first", [True, False])
+def test_a_joined_map_has_the_blocks_of_the_branch_on_either_side(branch_first: bool) -> None:
+    def join(net: Any, x: Any) -> Any:
+        parts = [net.branch(y := net.first(x)), y]
+        joined = torch.cat(parts if branch_first else parts[::-1], 1)
+        return torch.relu(net.branch_of_next(joined) + joined)
+
+    module = Written(
+        join,
+        first=nn.Conv2d(3, 12, 1),
+        branch=nn.Conv2d(12, 18, 1, groups=3),
+        branch_of_next=nn.Conv2d(30, 30, 1, groups=3),
+    )
+    mod = _check(module)
+    assert operators(mod)["pointwise_add"] == 1
+    assert notes(mod, KEPT) == []
+
+
+def test_operators_on_logits_are_not_reported() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 42, 10), nn.Softmax(1))
+    assert notes(_check(module), KEPT) == []
+
+
 def test_three_maps_are_joined() -> None:
     module = Written(
         lambda net, x: net.after(torch.relu(torch.cat((net.a(x), net.b(x), net.a(x)), 1))),

@@ -23,6 +23,7 @@ class Canonicalize:
       adaptive pooling to the size that is there already, and pooling of single pixels: nothing
     - any reshape or squeeze of (N, C, H, W) to (N, C·H·W): ``nn.batch_flatten``
     - addition of a constant that varies along the channels only: ``nn.bias_add``
+    - the logarithm of ``nn.softmax``: ``nn.log_softmax``, which does not underflow
     - ``concatenate`` along the channels: axis 1, however it was counted
 
     Not handled: adaptive pooling to other sizes, and dynamic shapes, which stay as they are.
@@ -119,6 +120,15 @@ def _bias_add(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     return relay.nn.bias_add(*arguments, axis=1)
 
 
+def _log(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
+    from tvm import relay
+
+    softmax = arguments[0]
+    if not is_call(softmax, "nn.softmax"):
+        return None
+    return relay.nn.log_softmax(softmax.args[0], softmax.attrs.axis)
+
+
 def _concatenate(call: Any, arguments: list[Any], visit: _Visit) -> Any | None:
     from tvm import relay
 
@@ -139,5 +149,6 @@ _RULES: dict[str, _Rule] = {
     "nn.batch_flatten": _flatten,
     "add": _add,
     "nn.bias_add": _bias_add,
+    "log": _log,
     "concatenate": _concatenate,
 }

@@ -8,9 +8,10 @@ from typing import Any
 
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.block_conversions import from_nchw, to_nchw, to_rows
-from tvm_shufflenet.passes.block_rules import RULES, Lowering, shuffled_convolutions
+from tvm_shufflenet.passes.block_rules import RULES
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat
 from tvm_shufflenet.passes.constants import static_shape
+from tvm_shufflenet.passes.lowering import Lowering, shuffled_convolutions
 from tvm_shufflenet.passes.users import count_users
 
 KEPT = "tvm_shufflenet.operators_kept"
@@ -84,9 +85,13 @@ def _lowered(expression: Any, done: dict[Any, Any], lowering: Lowering, kept: li
 
 
 def _in_blocks(value: Any) -> bool:
+    """Tell whether `value` has to be moved to be what Relay's operators expect."""
     if isinstance(value, tuple):
         return any(_in_blocks(part) for part in value)
-    return isinstance(value, Blocked | Flat)
+    if isinstance(value, Flat):
+        maps = value.maps  # logits and their like are rows already
+        return maps.blocks > 1 or (maps.height, maps.width) != (1, 1)
+    return isinstance(value, Blocked)
 
 
 def _plain(value: Any) -> Any:
