@@ -74,7 +74,9 @@ def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: 
 
 def best_tile(machine: Machine, pairs: list[tuple[int, int]], width: int) -> tuple[int, int]:
     """Return the (pixels, channels) tile with the fewest loads per multiply-add."""
-    return min(pairs, key=lambda pair: (loads_per_multiply_add(machine, *pair, width), -pair[1]))
+    return min(
+        pairs, key=lambda pair: (loads_per_multiply_add(machine, pair[0], pair[1], width), -pair[1])
+    )
 
 
 def channel_tiles(block: int, width: int) -> list[int]:

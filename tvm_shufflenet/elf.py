@@ -5,6 +5,7 @@ Layout: the System V ABI's ELF header, section header and symbol-version-needs t
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,12 +71,12 @@ def glibc_needed(content: bytes) -> tuple[int, ...]:
     machine_of(content)
     try:
         names = list(_needed_versions(content))
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         raise PackageError("the library's ELF tables are damaged; compile it again") from None
     numbers = [
         tuple(int(part) for part in name.removeprefix("GLIBC_").split("."))
         for name in names
-        if name.startswith("GLIBC_") and name[6:7].isdigit()
+        if re.fullmatch(r"GLIBC_[0-9]+(\.[0-9]+)*", name)  # there is GLIBC_PRIVATE, too
     ]
     return max(numbers, default=())
 

@@ -30,7 +30,10 @@ def from_torch(module: torch.nn.Module, shape: Shape) -> Any:
         # Tracing warns of itself, and of every shape that becomes a constant, as it is to be here.
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            traced = torch.jit.trace(module.eval(), torch.zeros(shape), check_trace=False)
+            example = torch.zeros(shape)
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                module.eval(), example, check_trace=False
+            )
     except (RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(

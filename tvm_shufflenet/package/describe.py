@@ -52,7 +52,9 @@ def manifest(compiled: Compiled) -> Manifest:
     prepared = first.prepared
     board = prepared.board
     log = first.history.log
-    labels = options.labels and store.describe_labels(LABELS_NAME, read_labels(options.labels))
+    labels = None
+    if options.labels is not None:
+        labels = store.describe_labels(LABELS_NAME, read_labels(options.labels))
     return Manifest(
         model=Path(options.model).name if options.model.endswith(".onnx") else options.model,
         input=Input(

@@ -27,7 +27,7 @@ def _alike(left: Any, right: Any) -> bool:
 
 def _again(like: Any, matrix: Any) -> Any:
     """Return a value of the same kind as `like` with another matrix."""
-    maps = dataclasses.replace(_maps(like), matrix=matrix)  # type: ignore[type-var]
+    maps: Any = dataclasses.replace(_maps(like), matrix=matrix)  # type: ignore[type-var]
     return Flat(maps) if isinstance(like, Flat) else maps
 
 

@@ -58,9 +58,10 @@ def _fold(item: Any, users: dict[Any, int], visit: Any) -> Any | None:
     if not is_call(before, "nn.conv2d") or users[before] > 1:
         return None
     weight = value_of(before.args[1])
-    if weight is None or any(value is None for value in values):
+    known = [value for value in values if value is not None]
+    if weight is None or len(known) < len(values):
         return None
-    gamma, beta, mean, variance = values
+    gamma, beta, mean, variance = known
     if not norm.attrs.scale:
         gamma = np.ones_like(mean)
     if not norm.attrs.center:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tvm_shufflenet.passes.constants import value_of
-
 
 @dataclass(frozen=True)
 class RecognizeLocalResponseNorm:
@@ -53,7 +51,7 @@ class RecognizeLocalResponseNorm:
                 if size % 2 == 0:
                     return post
                 alpha, k, beta = (
-                    float(value_of(matched[part][0])) for part in (self.alpha, self.k, self.beta)
+                    matched[part][0].data.numpy().item() for part in (self.alpha, self.k, self.beta)
                 )
                 return relay.nn.lrn(matched[self.x][0], size, 1, k, alpha, beta)
 

@@ -12,7 +12,7 @@ def count_users(function: Any) -> dict[Any, int]:
     users: dict[Any, int] = {function.body: 1}
 
     def count(node: Any) -> None:
-        used = ()
+        used: Any = ()
         if isinstance(node, relay.Call):
             used = node.args
         elif isinstance(node, relay.Tuple):
