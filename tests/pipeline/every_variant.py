@@ -1,4 +1,4 @@
-"""Worker job: import a network, lower it for boards of different vector widths, evaluate it."""
+"""Worker job: import a network, lower it for a board, evaluate it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from tvm_shufflenet import frontend, models
 from tvm_shufflenet.benchmark.verify import compare
 from tvm_shufflenet.passes import merge_channel_shuffle, to_channel_blocks
 
-BOARDS = ("rpi4b", "x86-avx2", "x86-avx512")
-
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of one network on one board."""
+    """What came of one network."""
 
     operators: Mapping[str, int]
     notes: tuple[str, ...]
     wrong: str  # how the outputs differ; empty if they are PyTorch's
 
 
-def look_at(name: str, size: tuple[int, int], onnx: bool) -> dict[str, Seen]:
-    """Return what becomes of the network `name`, by board."""
+def look_at(name: str, size: tuple[int, int], board: str, onnx: bool) -> Seen:
+    """Return what becomes of the network `name`."""
     import torch
 
     torch.set_num_threads(1)
@@ -39,11 +37,7 @@ def look_at(name: str, size: tuple[int, int], onnx: bool) -> dict[str, Seen]:
             imported = frontend.from_onnx(exported(module, shape, Path(folder)), shape)
     else:
         imported = frontend.from_torch(module, shape)
-    seen = {}
-    for board in BOARDS:
-        mod = lowered(imported, board)
-        kept = notes(mod, merge_channel_shuffle.KEPT) + notes(mod, to_channel_blocks.KEPT)
-        difference = compare(evaluate(mod, image), expected)
-        wrong = "" if difference.strict else difference.describe()
-        seen[board] = Seen(operators(mod), tuple(kept), wrong)
-    return seen
+    mod = lowered(imported, board)
+    kept = notes(mod, merge_channel_shuffle.KEPT) + notes(mod, to_channel_blocks.KEPT)
+    difference = compare(evaluate(mod, image), expected)
+    return Seen(operators(mod), tuple(kept), "" if difference.strict else difference.describe())
