@@ -50,16 +50,18 @@ def convolution(
     )
     matmul.define_space(cfg, shape, weight)
     weight = matmul.packed_for(weight, cfg)
-    tile = matmul.chosen_tile(cfg)
+    tile, start = matmul.chosen_tile(cfg), matmul.beginning(bias, residual)
     inputs = _inputs(padded(data, window), window, where, (groups, depth), tile.pixels)
 
     def read(p: Any, g: Any, kh: Any, kw: Any, k: Any) -> Any:
         return inputs[p // tile.pixels, p % tile.pixels, g, kh, kw, k]
 
     accumulators = matmul.windowed_product(
-        shape, tile, (window.kh, window.kw, depth), read, weight, bias
+        shape, tile, (window.kh, window.kw, depth), read, weight, start
     )
-    return matmul.epilogue(shape, tile, accumulators, residual, bool(relu))
+    return matmul.epilogue(
+        shape, tile, accumulators, None if residual is None else bias, bool(relu)
+    )
 
 
 def _inputs(border: Any, window: Window, where: Source, groups: tuple[int, int], run: int) -> Any:

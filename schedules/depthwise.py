@@ -18,24 +18,29 @@ from tvm_shufflenet.schedules.window import Window, padded, schedule_padding
 TASK = "depthwise.tvm_shufflenet"
 
 
-def taps(data: Any, weight: Any, window: Window, run: int) -> tuple[Any, Any]:
+def taps(
+    data: Any, weight: Any, window: Window, run: int, blocks: int | None = None
+) -> tuple[Any, Any]:
     """Return the padded input and Σ over the window, (pixels, channels), without bias.
 
-    `weight` is (kh, kw, channels); `run` pixels of a row are accumulated side by side.
+    `weight` is (kh, kw, channels); `run` pixels of a row are accumulated side by side. With
+    `blocks`, the sums are (pixels, blocks, channels of a block).
     """
     source = padded(data, window)
     kh = te.reduce_axis((0, window.kh), "kh")
     kw = te.reduce_axis((0, window.kw), "kw")
 
-    def value(p: Any, c: Any) -> Any:
+    def value(p: Any, *within: Any) -> Any:
         n, h, w = window.place(p, run)
+        c = within[-1] if blocks is None else within[0] * (channels // blocks) + within[1]
         return te.sum(
             source[n, h * window.stride + kh, w * window.stride + kw, c] * weight[kh, kw, c],
             axis=[kh, kw],
         )
 
     channels = int(data.shape[1])
-    return source, te.compute((window.pixels, channels), value, name="taps")
+    layout = (channels,) if blocks is None else (blocks, channels // blocks)
+    return source, te.compute((window.pixels, *layout), value, name="taps")
 
 
 def define_run(cfg: Any, window: Window) -> None:
@@ -48,11 +53,11 @@ def define_run(cfg: Any, window: Window) -> None:
 
 def schedule_taps(s: Any, tensor: Any, run: int, width: int) -> None:
     """Keep the window's weights and a run of pixels in registers."""
-    p, c = s[tensor].op.axis
+    p, *blocks, c = s[tensor].op.axis
     kh, kw = s[tensor].op.reduce_axis
     p_outer, p_inner = s[tensor].split(p, factor=run)
     c_outer, c_inner = s[tensor].split(c, factor=width)
-    s[tensor].reorder(c_outer, p_outer, kh, kw, p_inner, c_inner)
+    s[tensor].reorder(*blocks, c_outer, p_outer, kh, kw, p_inner, c_inner)
     for axis in (kh, kw, p_inner):
         s[tensor].unroll(axis)
     s[tensor].vectorize(c_inner)

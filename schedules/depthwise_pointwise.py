@@ -13,7 +13,7 @@ from typing import Any
 
 from tvm import autotvm, te
 
-from tvm_shufflenet.schedules import matmul
+from tvm_shufflenet.schedules import interleave, matmul
 from tvm_shufflenet.schedules.channels import Source, written_in_order
 from tvm_shufflenet.schedules.depthwise import (
     define_rows,
@@ -59,51 +59,60 @@ def depthwise_pointwise(
     in_order = written_in_order(machine, where, depth)
     shape = matmul.Shape(
         pixels=window.pixels,
-        row=window.out_width,
+        row=window.pixels,
         groups=groups,
         depth=depth,
         block=block,
         unrolls=(matmul.unrolls_of_vectors(machine, depth) if in_order else matmul.unrolls(depth)),
     )
-    matmul.define_space(cfg, shape, weight, orders=(0,))
     define_run(cfg, window)
     define_rows(cfg, window, int(data.shape[1]))
+    matmul.define_space(
+        cfg,
+        shape,
+        weight,
+        orders=(0,),
+        together=lambda config: int(config["rows"].val) * window.out_width,
+    )
     weight = matmul.packed_for(weight, cfg)
-    tile = matmul.chosen_tile(cfg)
-    _, sums = taps(data, taps_weight, window, cfg["run"].val)
+    tile, start = matmul.chosen_tile(cfg), matmul.beginning(bias, residual)
+    run = cfg["run"].val
     if in_order:
-        accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, bias)
+        _, sums = taps(data, taps_weight, window, run, where.shuffle)
+        accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, start)
     else:
+        _, sums = taps(data, taps_weight, window, run)
         accumulators = matmul.product(
-            shape, tile, lambda p, g, k: sums[p, where.position(g, k, depth)], weight, bias
+            shape, tile, lambda p, g, k: sums[p, where.position(g, k, depth)], weight, start
         )
-    return matmul.epilogue(shape, tile, accumulators, residual, bool(relu))
+    return matmul.epilogue(
+        shape, tile, accumulators, None if residual is None else bias, bool(relu)
+    )
 
 
 def _in_order(sums: Any, where: Source, depth: int) -> Callable[[Any, Any, Any], Any]:
     """Return how to read the depthwise results, put in the order behind the shuffle.
 
-    The stage "ordered" keeps its two axes apart so that TVM sees which results a block of it
-    needs. The stage "inputs", (pixels, groups, vectors, lanes), is what the product loads: whole
-    vectors, though the last one of an awkward depth reaches into the next group.
+    The stage "ordered", (pixels, vectors, lanes, shuffle), keeps its axes apart so that TVM sees
+    which results a block of it needs. The stage "inputs", (pixels, groups, vectors, lanes), is
+    what the product loads: whole vectors, though the last one of an awkward depth reaches into
+    the next group.
     """
     lanes = current_machine().lanes
     ordered = te.compute(
-        (int(sums.shape[0]), where.stride, where.shuffle),
-        lambda p, j, i: sums[p, i * where.stride + j],
+        (int(sums.shape[0]), where.stride // lanes, lanes, where.shuffle),
+        lambda p, vector, lane, i: sums[p, i, vector * lanes + lane],
         name="ordered",
     )
 
-    def position(g: Any, vector: Any, lane: Any) -> Any:
-        return g * depth + vector * lanes + lane
+    def read(p: Any, g: Any, vector: Any, lane: Any) -> Any:
+        position = g * depth + vector * lanes + lane
+        row = position // where.shuffle
+        return ordered[p, row // lanes, row % lanes, position % where.shuffle]
 
     inputs = te.compute(
         (int(sums.shape[0]), where.channels // depth, -(-depth // lanes), lanes),
-        lambda p, g, vector, lane: ordered[
-            p,
-            position(g, vector, lane) // where.shuffle,
-            position(g, vector, lane) % where.shuffle,
-        ],
+        read,
         name="inputs",
     )
     return lambda p, g, k: inputs[p, g, k // lanes, k % lanes]
@@ -154,12 +163,19 @@ def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, width: int) -> No
 
 
 def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int) -> None:
-    """Write depthwise results, vectors along source channels, to where the product reads them."""
-    p, j, i = s[ordered].op.axis
-    j_outer, j_inner = s[ordered].split(j, factor=width)
+    """Write depthwise results, vectors along source channels, to where the product reads them.
+
+    One vector of every block at a time: their sums for all pixels, and then they are interleaved.
+    """
+    p, vector, lane, i = s[ordered].op.axis
     p_outer, p_inner = s[ordered].split(p, factor=run)
-    s[ordered].reorder(i, j_outer, p_outer, p_inner, j_inner)
+    if int(i.dom.extent) in interleave.COUNTS:
+        s[ordered].reorder(vector, p_outer, p_inner, lane, i)
+        s[ordered].tensorize(lane, interleave.stores(int(i.dom.extent), width))
+        s[sums].compute_at(s[ordered], vector)
+    else:
+        s[ordered].reorder(i, vector, p_outer, p_inner, lane)
+        s[ordered].vectorize(lane)
+        s[sums].compute_at(s[ordered], p_outer)
     s[ordered].unroll(p_inner)
-    s[ordered].vectorize(j_inner)
-    s[sums].compute_at(s[ordered], p_outer)
     schedule_taps(s, sums, run, width)

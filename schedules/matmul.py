@@ -1,7 +1,8 @@
 """The grouped matrix product at the heart of pointwise convolutions, convolutions and dense layers.
 
 Loop nest, outermost first: tiles of pixels and channels (parallel), the reduction, and inside it
-a register tile: `pixels` × `channels` accumulators that start as the bias.
+a register tile: `pixels` × `channels` accumulators that start as the bias, or as the residual:
+that is loaded anyway, and the bias is added in the end, so that neither is copied first.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ class Shape:
     inputs: Callable[[int], int] = lambda pixels: pixels  # registers for a tile's inputs
 
 
-def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0, 1)) -> None:
+def define_space(
+    cfg: Any,
+    shape: Shape,
+    weight: Any,
+    orders: Sequence[int] = (0, 1),
+    together: Callable[[Any], int] | None = None,
+) -> None:
     """Define the knobs of a matrix product: only tiles that fit the registers are in the space.
 
-    A weight that is packed already leaves one channel tile.
+    A weight that is packed already leaves one channel tile. `together(cfg)` tells how many pixels
+    are computed in one block, which pixel tiles must divide too.
     """
     machine = current_machine()
     width = vector_width(machine, shape.block)
@@ -52,7 +60,9 @@ def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0
     pairs = [
         (p, c) for p in pixels for c in channels if fits(machine, shape.inputs(p), p, c, width)
     ]
-    best = best_tile(machine, pairs, width)
+    pixels_of = together or (lambda _: shape.row)
+    default = [pair for pair in pairs if pixels_of(cfg) % pair[0] == 0]
+    best = best_tile(machine, default, width)
     weights_bytes = 4 * shape.groups * shape.depth * shape.block
     outer = int(weights_bytes > 1024 * machine.l1d_kib and 1 in orders)
     knob(cfg, "tile_pixels", pixels, best[0])
@@ -60,9 +70,12 @@ def define_space(cfg: Any, shape: Shape, weight: Any, orders: Sequence[int] = (0
     knob(cfg, "unroll", list(shape.unrolls), shape.unrolls[0 if machine.fma_from_memory else -1])
     knob(cfg, "channels_outer", list(orders), outer if len(orders) > 1 else orders[0])
     if not cfg.is_fallback:
-        cfg.multi_filter(
-            lambda entity: (entity["tile_pixels"].val, entity["tile_channels"].val) in pairs
-        )
+
+        def valid(entity: Any) -> bool:
+            pair = entity["tile_pixels"].val, entity["tile_channels"].val
+            return pair in pairs and pixels_of(entity) % pair[0] == 0
+
+        cfg.multi_filter(valid)
 
 
 def unrolls(steps: int) -> tuple[int, ...]:
@@ -106,11 +119,12 @@ def product(
     tile: Tile,
     read: Callable[[Any, Any, Any], Any],
     weight: Any,
-    bias: Any | None,
+    start: Callable[[Any, Any], Any] | None,
 ) -> Any:
-    """Return the accumulators (pixels, groups, channel tiles, channels): [bias +] Σ_k x·w.
+    """Return the accumulators (pixels, groups, channel tiles, channels): [start +] Σ_k x·w.
 
-    `read(p, g, k)` gives the k-th input of group g at pixel p.
+    `read(p, g, k)` gives the k-th input of group g at pixel p, `start(p, c)` what the sum of
+    output channel c begins with.
     """
     from tvm import te
 
@@ -119,9 +133,9 @@ def product(
 
     def total(p: Any, g: Any, t: Any, c: Any) -> Any:
         terms = read(p, g, k) * weights(g, t, k, c)
-        if bias is None:
+        if start is None:
             return te.sum(terms, axis=k)
-        return te.sum(terms, axis=k, init=bias[g * shape.block + t * tile.channels + c])
+        return te.sum(terms, axis=k, init=start(p, g * shape.block + t * tile.channels + c))
 
     return te.compute(
         (shape.pixels, shape.groups, shape.block // tile.channels, tile.channels),
@@ -136,7 +150,7 @@ def windowed_product(
     window: tuple[int, int, int],
     read: Callable[[Any, Any, Any, Any, Any], Any],
     weight: Any,
-    bias: Any,
+    start: Callable[[Any, Any], Any],
 ) -> Any:
     """Return the accumulators of a product whose reduction runs over kh, kw and channels.
 
@@ -152,21 +166,29 @@ def windowed_product(
         lambda p, g, t, c: te.sum(
             read(p, g, kh, kw, k) * weights(g, t, (kh * width + kw) * depth + k, c),
             axis=[kh, kw, k],
-            init=bias[g * shape.block + t * tile.channels + c],
+            init=start(p, g * shape.block + t * tile.channels + c),
         ),
         name="accumulators",
     )
 
 
-def epilogue(shape: Shape, tile: Tile, accumulators: Any, residual: Any | None, relu: bool) -> Any:
-    """Return the output (pixels, groups·block): accumulators [+ residual] [then ReLU]."""
+def beginning(bias: Any, residual: Any | None) -> Callable[[Any, Any], Any]:
+    """Return what the sum of output channel c at pixel p begins with."""
+    return lambda p, c: bias[c] if residual is None else residual[p, c]
+
+
+def epilogue(shape: Shape, tile: Tile, accumulators: Any, bias: Any | None, relu: bool) -> Any:
+    """Return the output (pixels, groups·block): accumulators [+ bias] [then ReLU].
+
+    `bias` is None where the accumulators began with it.
+    """
     from tvm import te, tir
 
     def finish(p: Any, c: Any) -> Any:
         within = c % shape.block
         value = accumulators[p, c // shape.block, within // tile.channels, within % tile.channels]
-        if residual is not None:
-            value = value + residual[p, c]
+        if bias is not None:
+            value = value + bias[c]
         return te.max(value, tir.const(0, "float32")) if relu else value
 
     return te.compute((shape.pixels, shape.groups * shape.block), finish, name="output")

@@ -45,11 +45,13 @@ def pointwise(
     )
     matmul.define_space(cfg, shape, weight)
     weight = matmul.packed_for(weight, cfg)
-    tile = matmul.chosen_tile(cfg)
+    tile, start = matmul.chosen_tile(cfg), matmul.beginning(bias, residual)
     accumulators = matmul.product(
-        shape, tile, lambda p, g, k: data[p, where.position(g, k, depth)], weight, bias
+        shape, tile, lambda p, g, k: data[p, where.position(g, k, depth)], weight, start
     )
-    return matmul.epilogue(shape, tile, accumulators, residual, bool(relu))
+    return matmul.epilogue(
+        shape, tile, accumulators, None if residual is None else bias, bool(relu)
+    )
 
 
 @autotvm.register_topi_schedule(TASK)

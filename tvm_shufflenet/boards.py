@@ -120,7 +120,7 @@ class Board:
 _LLVM_OPTIONS = {
     "armv7": " -mfloat-abi=hard",
     # Addresses as base plus immediate, where LLVM by default computes an index for each access.
-    "aarch64": " -cl-opt=-aarch64-enable-gep-opt:bool=true",
+    "aarch64": " -cl-opt=-aarch64-enable-gep-opt:bool=true,-licm-mssa-optimization-cap:uint=0",
 }
 _SECTIONS: dict[str, type[Any]] = {
     "cpu": Cpu,

@@ -1,0 +1,35 @@
+"""Interleaving stores of AArch64: vectors of several channel blocks, written as a shuffle has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COUNTS = (2, 3, 4)  # vectors that one instruction interleaves: st2, st3, st4
+
+
+def stores(count: int, lanes: int) -> Any:
+    """Return the tensor intrinsic out[lane, i] = rows[i, lane] as one instruction.
+
+    Lane by lane, the same takes a store and mostly an addition for every element.
+    """
+    from tvm import te, tir
+
+    rows = te.placeholder((count, lanes), "float32", name="rows")
+    out = te.compute((lanes, count), lambda lane, i: rows[i, lane], name="interleaved")
+    source = tir.decl_buffer(
+        rows.shape, "float32", "rows", offset_factor=1, strides=[te.var("row"), 1]
+    )
+    target = tir.decl_buffer(
+        out.shape, "float32", "interleaved", offset_factor=1, strides=[count, 1]
+    )
+
+    def store(inputs: Any, outputs: Any) -> Any:
+        builder = tir.ir_builder.create()
+        vectors = [inputs[0].vload([i, 0], f"float32x{lanes}") for i in range(count)]
+        pointer = outputs[0].access_ptr("w")
+        name = f"llvm.aarch64.neon.st{count}"
+        signature = tir.const(count + 1, "uint32")
+        builder.emit(tir.call_llvm_intrin("void", name, signature, *vectors, pointer))
+        return builder.get()
+
+    return te.decl_tensor_intrin(out.op, store, binds={rows: source, out: target})
