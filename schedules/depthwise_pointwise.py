@@ -81,10 +81,16 @@ def depthwise_pointwise(
         _, sums = taps(data, taps_weight, window, run, where.shuffle)
         accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, start)
     else:
-        _, sums = taps(data, taps_weight, window, run)
-        accumulators = matmul.product(
-            shape, tile, lambda p, g, k: sums[p, where.position(g, k, depth)], weight, start
-        )
+        # Vectors are an axis of their own: whole ones are computed, though only some lanes are read.
+        channels = int(data.shape[1])
+        width = vector_width(machine, channels)
+        _, sums = taps(data, taps_weight, window, run, channels // width)
+
+        def read(p: Any, g: Any, k: Any) -> Any:
+            position = where.position(g, k, depth)
+            return sums[p, position // width, position % width]
+
+        accumulators = matmul.product(shape, tile, read, weight, start)
     return matmul.epilogue(
         shape, tile, accumulators, None if residual is None else bias, bool(relu)
     )
@@ -144,22 +150,22 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
         if where.contiguous(shape.depth):
             matmul.load_together(s, buffer, accumulators, loops.reduction, tile)
         s[buffer].compute_at(s[output], loops.pixels)
-        _schedule_buffer(s, buffer, sums, cfg["run"].val, width)
+        _schedule_buffer(s, buffer, sums, cfg["run"].val)
     border = next(t for t in sums.op.input_tensors if t.op.name == "padded")
+    width = vector_width(current_machine(), int(border.shape[3]))
     schedule_border(s, border, s[output], loops.pixels, window, width)
     return s
 
 
-def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, width: int) -> None:
+def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int) -> None:
     """Write depthwise results, a run of pixels at a time, as they lie in the source."""
-    p, c = s[buffer].op.axis
+    p, vector, lane = s[buffer].op.axis
     p_outer, p_inner = s[buffer].split(p, factor=run)
-    c_outer, c_inner = s[buffer].split(c, factor=width)
-    s[buffer].reorder(c_outer, p_outer, p_inner, c_inner)
+    s[buffer].reorder(vector, p_outer, p_inner, lane)
     s[buffer].unroll(p_inner)
-    s[buffer].vectorize(c_inner)
+    s[buffer].vectorize(lane)
     s[sums].compute_at(s[buffer], p_outer)
-    schedule_taps(s, sums, run, width)
+    schedule_taps(s, sums, run, int(buffer.shape[2]))
 
 
 def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int) -> None:

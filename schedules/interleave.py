@@ -1,4 +1,4 @@
-"""Interleaving stores of AArch64: vectors of several channel blocks, written as a shuffle has them."""
+"""Interleaving stores of AArch64: vectors of several blocks, written as a shuffle has them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def convolution_weight(
     each = outputs // groups
     blocks = weight.reshape(groups, each, depth, kh, kw).transpose(0, 3, 4, 2, 1)
     source = data.source()
-    if groups == 1 and data.size != data.stride:
+    if groups == 1 and data.blocks > 1 and data.size != data.stride:
         # One group reads every lane: rows of zeros for the padding keep reads contiguous.
         full = np.zeros((1, kh, kw, data.lanes, each), "float32")
         full[:, :, :, data.positions()] = blocks

@@ -43,13 +43,21 @@ def conv2d(call: Any, arguments: list[Any], lowering: Lowering) -> Blocked | Non
         data = from_nchw(data, call.args[0].checked_type, lowering.machine)
     if groups == shape[1] == weight.shape[0]:
         return _depthwise(data, weight, window)
-    blocks = groups if groups > 1 else lowering.shuffled.get(call, 1)
+    blocks = groups if groups > 1 else _blocks_of_dense(call, lowering)
     one = (window.kh, window.kw, window.stride, window.border) == (1, 1, 1, 0)
     return (
         _pointwise(data, weight, groups, blocks, lowering)
         if one
         else _general(data, weight, groups, window, lowering)
     )
+
+
+def _blocks_of_dense(call: Any, lowering: Lowering) -> int:
+    """Return the blocks in which a dense convolution writes: one, with the least padding.
+
+    Where the shuffle behind it is made by interleaved stores, these want a block for each group.
+    """
+    return 1 if lowering.machine.fma_from_memory else lowering.shuffled.get(call, 1)
 
 
 def _depthwise(data: Blocked, weight: np.ndarray, window: Window) -> Blocked:
