@@ -81,7 +81,7 @@ def depthwise_pointwise(
         _, sums = taps(data, taps_weight, window, run, where.shuffle)
         accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, start)
     else:
-        # Vectors are an axis of their own: whole ones are computed, though only some lanes are read.
+        # Vectors are an axis of their own: whole ones are computed, though few lanes may be read.
         channels = int(data.shape[1])
         width = vector_width(machine, channels)
         _, sums = taps(data, taps_weight, window, run, channels // width)

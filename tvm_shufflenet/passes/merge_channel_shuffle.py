@@ -70,11 +70,11 @@ def _merged(reader: Any, users: dict[Any, int], visit: Any) -> Any | None:
         return None
     shuffle = Source(*ops.attributes_of(data)["source"])
     weight = reader.args[1]
-    if Source(*attributes["source"]) == dataclasses.replace(shuffle, shuffle=1):
-        attributes["source"] = dataclasses.astuple(shuffle)
-    elif weight.data.shape[0] == 1:
-        # A dense convolution: its weights take the permutation.
+    if weight.data.shape[0] == 1:
+        # A dense convolution: its weights take the permutation, and reads stay in order.
         weight = constant(_dense_rows(value_of(weight), shuffle, attributes))
+    elif Source(*attributes["source"]) == dataclasses.replace(shuffle, shuffle=1):
+        attributes["source"] = dataclasses.astuple(shuffle)
     else:
         return None
     source = visit(data.args[0])
