@@ -71,13 +71,13 @@ def define_rows(cfg: Any, window: Window, channels: int) -> None:
     """
     machine, cores = current_machine(), current_cores()
     part = 3 if machine.fma_from_memory else 12
-    rows = [count for count in divisors(window.out_height) if count <= 16]
+    most = max(1, window.images * window.out_height // cores)
+    rows = [count for count in divisors(window.out_height) if count <= min(16, most)]
 
     def suits(count: int) -> bool:
         inputs = ((count - 1) * window.stride + window.kh) * (window.width + 2 * window.border)
         block_bytes = 4 * channels * (inputs + count * window.out_width)
-        enough = window.images * window.out_height // count >= cores
-        return enough and block_bytes <= 1024 * machine.l2_kib // part
+        return block_bytes <= 1024 * machine.l2_kib // part
 
     knob(cfg, "rows", rows, max([count for count in rows if suits(count)] or rows[:1]))
 
