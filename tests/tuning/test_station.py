@@ -125,6 +125,7 @@ def _measuring_s(board: Board, folder: Path, servers: int) -> float:
             farm.station.close()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_two_servers_measure_nearly_twice_as_fast_as_one(board: Board, tmp_path: Path) -> None:
     # Other programs can only take from the gain: one quiet attempt out of three proves it.

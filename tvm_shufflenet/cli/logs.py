@@ -58,8 +58,10 @@ def show_command(log: Path, board: str, as_json: bool) -> None:
         facts = {"log": str(log), "tuner": content.tuner, "workloads": rows}
         click.echo(json.dumps({**facts, "meta": meta.load(log)}))
         return
-    _print(log, content.tuner, rows)
     circumstances = meta.load(log)
+    _print(log, content.tuner, rows, (circumstances.get("measure") or {}).get("unit", "seconds"))
+    if circumstances.get("estimated"):
+        click.echo("estimated on an emulated board: a start for tuning on a real one, no more")
     if circumstances:
         machine = circumstances.get("machine") or {}
         click.echo(
@@ -69,10 +71,11 @@ def show_command(log: Path, board: str, as_json: bool) -> None:
         )
 
 
-def _print(log: Path, tuner: str, rows: list[dict[str, Any]]) -> None:
+def _print(log: Path, tuner: str, rows: list[dict[str, Any]], unit: str) -> None:
     from rich.table import Table
 
     from tvm_shufflenet.cli.console import print_table
+    from tvm_shufflenet.cli.tune_display import cost_text
 
     table = Table(title=f"{log}: {tuner or 'no records'}")
     table.add_column("workload", no_wrap=True, max_width=72)
@@ -80,7 +83,7 @@ def _print(log: Path, tuner: str, rows: list[dict[str, Any]]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         counts = [str(row[name]) for name in ("verified", "unverified", "wrong", "failed")]
-        cost = "-" if row["cost_s"] is None else f"{row['cost_s'] * 1e3:.4f} ms"
+        cost = cost_text(row["cost_s"], unit)
         table.add_row(row["workload"], str(row["records"]), *counts, cost)
     print_table(table)
 

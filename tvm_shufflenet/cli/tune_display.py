@@ -112,7 +112,7 @@ def _headline(progress: Progress, unit: str) -> str:
     if progress.left_s is not None:
         parts.append(f"{_clock(progress.left_s)} left")
     if progress.estimate_s is not None:
-        parts.append(f"estimate {_cost(progress.estimate_s, unit)}")
+        parts.append(f"estimate {cost_text(progress.estimate_s, unit)}")
     return ", ".join(parts)
 
 
@@ -121,7 +121,7 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _cost(seconds: float | None, unit: str) -> str:
+def cost_text(seconds: float | None, unit: str) -> str:
     """Show a cost; boards that count give 1e-9 an instruction, so a thousandth is a million."""
     if seconds is None:
         return "-"
@@ -143,7 +143,7 @@ def _table(tasks: tuple[TaskProgress, ...], title: str, unit: str) -> Table:
             task.title,
             str(task.weight),
             f"{task.trials}{'.' if task.done else ''}",
-            _cost(task.best_s, unit),
+            cost_text(task.best_s, unit),
             "-" if rate is None else f"{rate:.1f}",
             f"{task.share:.1%}",
         )
@@ -160,12 +160,12 @@ def _summary(result: TuneResult, unit: str) -> None:
 
 
 def _lines(result: TuneResult, unit: str) -> Iterator[str]:
-    yield f"tasks together, estimated: {_cost(result.estimate_s, unit)}"
+    yield f"tasks together, estimated: {cost_text(result.estimate_s, unit)}"
     if result.after_s is not None and result.before_s is not None:
         gain = result.before_s / result.after_s
         yield (
-            f"network, measured: {_cost(result.before_s, unit)} untuned, "
-            f"{_cost(result.after_s, unit)} tuned ({gain:.2f} times as fast)"
+            f"network, measured: {cost_text(result.before_s, unit)} untuned, "
+            f"{cost_text(result.after_s, unit)} tuned ({gain:.2f} times as fast)"
         )
     if result.wrong or result.failed:
         yield f"not usable: {result.wrong} wrong, {result.failed} failed to build or run"

@@ -62,6 +62,8 @@ def describe(
         "threads": options.threads or board.run.threads,
         "cores": list(board.run.core_mask),
         "measure": asdict(board.measure),
+        # Costs of an emulated board: a start for tuning on a real one, no replacement.
+        "estimated": board.measure.unit != "seconds",
         "machine": machine,
         "versions": {"tvm_shufflenet": __version__, "tvm": tvm.__version__},
         "git": _git_hash(),
