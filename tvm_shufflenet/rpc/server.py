@@ -23,8 +23,7 @@ from tvm_shufflenet.rpc.tracker import LOOPBACK, Address, announce, listen, warn
 
 DEFAULT_PORT = 9090
 DESCRIBE = "tvm_shufflenet.describe"  # packed function: () -> JSON text of `describe()`
-PIN = "tvm_shufflenet.pin"  # packed function: (threads, "0,1,...") -> None
-_ONE_CORE_PER_THREAD = -2  # thread_pool.cc, config_threadpool: the cores come as a list
+PIN = "tvm_shufflenet.pin"  # packed function: (threads, "0,1,..." or "": all cores) -> None
 _GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 _FREQUENCY = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
 _TEMPERATURE = "/sys/class/thermal/thermal_zone0/temp"
@@ -76,12 +75,17 @@ def describe() -> dict[str, Any]:
 
 
 def pin(threads: int, cores: str) -> None:
-    """Run kernels on `threads` threads bound to `cores` ("0,1"); RPC cannot carry the list."""
+    """Run kernels on `threads` threads of `cores` ("0,1"), as a deployed package does.
+
+    RPC cannot carry a list. TVM's own way to set one thread goes through its pool of workers all
+    the same, at several microseconds a kernel.
+    """
     import tvm
 
-    tvm.get_global_func("runtime.config_threadpool")(
-        _ONE_CORE_PER_THREAD, threads, cores.split(",")
-    )
+    from tvm_shufflenet.runtime.threads import configure
+
+    wanted = [int(core) for core in cores.split(",") if core] or sorted(os.sched_getaffinity(0))
+    configure(threads, tuple(wanted), tvm.get_global_func)
 
 
 def _read(path: str) -> str | None:

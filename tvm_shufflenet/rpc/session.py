@@ -57,21 +57,21 @@ def connect(link: Link, *, timeout_s: float, priority: int = 1) -> Any:
 
 
 def set_threads(session: Any, threads: int, cores: tuple[int, ...] = ()) -> None:
-    """Run kernels on `threads` threads, pinned to `cores` (empty: TVM prefers the big ones).
+    """Run kernels on `threads` threads of `cores` (empty: all) as a deployed package does.
 
     Raises:
         ToolchainError: if cores are given and the server is not ours: TVM's cannot pin over RPC.
     """
-    if not cores:
-        session.get_function("runtime.config_threadpool")(_BIG_CORES, threads)
-        return
     try:
         pin = session.get_function(PIN)
-    except AttributeError:
-        raise ToolchainError(
-            "the board's server cannot pin threads to cores; start it there with "
-            "'python -m tvm_shufflenet.rpc.server'"
-        ) from None
+    except AttributeError:  # TVM's own server
+        if cores:
+            raise ToolchainError(
+                "the board's server cannot pin threads to cores; start it there with "
+                "'python -m tvm_shufflenet.rpc.server'"
+            ) from None
+        session.get_function("runtime.config_threadpool")(_BIG_CORES, threads)
+        return
     pin(threads, ",".join(str(core) for core in cores))
 
 

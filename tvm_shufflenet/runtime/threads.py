@@ -92,7 +92,7 @@ class InPlaceRunner:
         """See `Runner.call`."""
         if not hasattr(_this_thread, "prepared"):
             mine = os.sched_getaffinity(0)
-            _configure(1, self.cores, self._get_function)
+            configure(1, self.cores, self._get_function)
             os.sched_setaffinity(0, mine)
             _this_thread.prepared = True
         with self._lock:
@@ -173,7 +173,7 @@ def _serve(
     # A function, not a method: the thread must not keep its runner from being collected.
     failure: BaseException | None = None
     try:
-        _configure(threads, cores, get_function)
+        configure(threads, cores, get_function)
     except BaseException as error:
         failure = error
     while (job := jobs.get()) is not None:
@@ -187,14 +187,15 @@ def _serve(
         del job  # or the last call's arrays would live until the next call
 
 
-def _configure(threads: int, cores: tuple[int, ...], get_function: Callable[[str], Any]) -> None:
-    configure = get_function("runtime.config_threadpool")
+def configure(threads: int, cores: tuple[int, ...], get_function: Callable[[str], Any]) -> None:
+    """Run what this thread calls with `threads` TVM workers on `cores`."""
+    configure_pool = get_function("runtime.config_threadpool")
     names = [str(core) for core in cores]
     # The first call from a thread creates its pool with as many workers as it names cores;
     # with one core named, kernels run on this thread without a pool.
-    configure(_SHARE_ALL_CORES, threads, names[:threads])
+    configure_pool(_SHARE_ALL_CORES, threads, names[:threads])
     if threads > 1:
-        configure(_SHARE_ALL_CORES, threads, names)
+        configure_pool(_SHARE_ALL_CORES, threads, names)
     else:
         os.sched_setaffinity(0, cores)  # of this thread
 

@@ -51,7 +51,9 @@ class ConfigSearch:
             np.random.default_rng(seed),
             knowledge,
         )
-        self._seeds: list[int] = []
+        # The default comes first: no log is slower than building without one.
+        default = self._default()
+        self._seeds: list[int] = [] if default is None else [default]
 
     @property
     def exhausted(self) -> bool:
@@ -98,10 +100,26 @@ class ConfigSearch:
         if index is not None:
             self._space.measured[index] = record.cost_s if record.error_no == OK else math.inf
 
+    def _default(self) -> int | None:
+        """Find what the template does without a record; None if that is not in its space."""
+        from tvm.autotvm.task.space import FallbackConfigEntity
+
+        config = FallbackConfigEntity()
+        try:
+            with self._task.handle.target:
+                self._task.handle.instantiate(config)
+        except Exception:  # stock templates may raise anything where they have no default
+            return None
+        chosen = config._entity_map  # a fallback has no JSON form
+        return self._at({name: _value(entity) for name, entity in chosen.items()})
+
     def _index(self, config: dict[str, Any]) -> int | None:
         """Find a recorded configuration in this space; None if the space does not have it."""
+        return self._at({name: _without_rest(value) for name, _, value in config["entity"]})
+
+    def _at(self, values: dict[str, Any]) -> int | None:
+        """Return the index of the configuration with these values."""
         knobs = []
-        values = {name: value for name, _, value in config["entity"]}
         space = self._space.config_space
         if values.keys() != space.space_map.keys():
             return None
@@ -109,7 +127,7 @@ class ConfigSearch:
             places = [
                 place
                 for place, entity in enumerate(axis.entities)
-                if _value(entity) == _without_rest(values[name])
+                if _value(entity) == values[name]
             ]
             if not places:
                 return None
