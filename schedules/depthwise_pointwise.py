@@ -175,7 +175,7 @@ def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int) -> 
     """
     p, vector, lane, i = s[ordered].op.axis
     p_outer, p_inner = s[ordered].split(p, factor=run)
-    if int(i.dom.extent) in interleave.COUNTS:
+    if interleave.can_store(int(i.dom.extent)):
         s[ordered].reorder(vector, p_outer, p_inner, lane, i)
         s[ordered].tensorize(lane, interleave.stores(int(i.dom.extent), width))
         s[sums].compute_at(s[ordered], vector)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-COUNTS = (2, 3, 4)  # vectors that one instruction interleaves: st2, st3, st4
+_COUNTS = (2, 3, 4)  # vectors that one instruction interleaves: st2, st3, st4
+
+
+def can_store(count: int) -> bool:
+    """Tell whether the target being compiled for interleaves `count` vectors in one store."""
+    from tvm.target import Target
+
+    triple = str(Target.current(allow_none=False).attrs.get("mtriple", ""))
+    return triple.startswith("aarch64") and count in _COUNTS
 
 
 def stores(count: int, lanes: int) -> Any:
