@@ -43,7 +43,7 @@ endif
 test: $(READY) ## run the tests, the fast ones first; those that measure time before all others
 	$(BIN)/python -m pytest -m alone $(WITHOUT_QEMU)
 	$(BIN)/python -m pytest -m "not alone" -n auto --maxprocesses 4 --dist loadfile \
-	    --no-loadscope-reorder --durations=15 $(WITHOUT_QEMU)
+	    --max-worker-restart 0 --no-loadscope-reorder --durations=15 $(WITHOUT_QEMU)
 ifdef WITHOUT_QEMU
 	@echo "note: tests/arm was left out, as it needs QEMU: sudo sh .ci/install-system-packages.sh"
 endif
