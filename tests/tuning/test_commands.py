@@ -148,7 +148,7 @@ def test_a_log_is_shown_with_its_best_and_its_counts(tmp_path: Path) -> None:
     (workload,) = json.loads(done.stdout)["workloads"]
     assert (workload["records"], workload["verified"], workload["cost_s"]) == (2, 2, 1e-3)
     table = CliRunner().invoke(logs_command, ["show", str(log)])
-    assert "1.0000 ms" in table.stdout
+    assert "1.000 ms" in table.stdout
 
 
 def test_best_and_merge_write_logs_of_their_own(tmp_path: Path) -> None:
