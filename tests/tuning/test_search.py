@@ -90,7 +90,8 @@ def test_configurations_of_an_earlier_log_are_tried_first(board: Board) -> None:
     ]
     search = _search(task, "random")
     search.start_from(best)
-    assert [candidate.key for candidate in search.propose(12)][:2] == [r.key for r in best]
+    # The default configuration stands before them.
+    assert [candidate.key for candidate in search.propose(12)][1:3] == [r.key for r in best]
 
 
 def test_a_configuration_the_space_does_not_have_is_no_seed(board: Board) -> None:
