@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import autotvm, te
 
-from tvm_shufflenet.schedules import matmul
+from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
 from tvm_shufflenet.schedules.window import Window, padded, schedule_padding
@@ -88,13 +88,13 @@ def schedule_convolution(cfg: Any, outs: list[Any]) -> Any:
     *_, geometry, source, _relu = autotvm.task.get_workload(outs)
     window, where = Window(*geometry), Source(*source)
     s = te.create_schedule(output.op)
-    accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
-    loops = matmul.schedule_product(s, output, accumulators, shape, tile)
+    accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile)
     inputs = next(t for t in accumulators.op.input_tensors if t.op.name == "inputs")
     border = inputs.op.input_tensors[0]
     together = where.contiguous(int(inputs.shape[-1])) and tile.unroll > 1
     if together and not current_machine().fma_from_memory:
-        matmul.load_stage(s, inputs, accumulators, loops.reduction, tile)
+        matmul_loops.load_stage(s, inputs, accumulators, loops.reduction, tile)
     else:
         s[inputs].compute_inline()
     if window.border:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tvm import autotvm, te
 
-from tvm_shufflenet.schedules import interleave, matmul
+from tvm_shufflenet.schedules import interleave, matmul, matmul_loops
 from tvm_shufflenet.schedules.channels import Source, written_in_order
 from tvm_shufflenet.schedules.depthwise import (
     define_rows,
@@ -131,16 +131,16 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     *_, geometry, source, _relu = autotvm.task.get_workload(outs)
     window, where = Window(*geometry), Source(*source)
     s = te.create_schedule(output.op)
-    accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
+    accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
     rows = cfg["rows"].val * window.out_width
-    loops = matmul.schedule_product(s, output, accumulators, shape, tile, rows)
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, rows)
     source_of = {t.op.name: t for t in accumulators.op.input_tensors}
     width = vector_width(current_machine(), where.stride)
     if "inputs" in source_of:
         inputs = source_of["inputs"]
         ordered = inputs.op.input_tensors[0]
         sums = ordered.op.input_tensors[0]
-        matmul.load_stage(s, inputs, accumulators, loops.reduction, tile)
+        matmul_loops.load_stage(s, inputs, accumulators, loops.reduction, tile)
         s[ordered].compute_at(s[output], loops.pixels)
         _schedule_ordered(s, ordered, sums, cfg["run"].val, width)
     else:
@@ -148,7 +148,7 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
         # Accumulated in registers: in the buffer itself, LLVM must expect the padded input.
         sums = s.cache_write(buffer, "global")
         if where.contiguous(shape.depth):
-            matmul.load_together(s, buffer, accumulators, loops.reduction, tile)
+            matmul_loops.load_together(s, buffer, accumulators, loops.reduction, tile)
         s[buffer].compute_at(s[output], loops.pixels)
         _schedule_buffer(s, buffer, sums, cfg["run"].val)
     border = next(t for t in sums.op.input_tensors if t.op.name == "padded")

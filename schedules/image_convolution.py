@@ -12,7 +12,7 @@ from typing import Any
 from tvm import autotvm, te
 
 from tvm_shufflenet.boards import Machine
-from tvm_shufflenet.schedules import matmul
+from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.tiles import current_machine
 from tvm_shufflenet.schedules.window import Window, padded_image
 
@@ -105,8 +105,8 @@ def schedule_image_convolution(cfg: Any, outs: list[Any]) -> Any:
     """Schedule the product; the border is a pass of its own before it."""
     output = outs[0]
     s = te.create_schedule(output.op)
-    accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
-    loops = matmul.schedule_product(s, output, accumulators, shape, tile)
+    accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile)
     for source in accumulators.op.input_tensors:
         if source.op.name != "segments":
             continue

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import autotvm, te
 
-from tvm_shufflenet.schedules import matmul
+from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.channels import Source
 
 TASK = "pointwise.tvm_shufflenet"
@@ -59,10 +59,10 @@ def schedule_pointwise(cfg: Any, outs: list[Any]) -> Any:
     """Schedule a pointwise convolution with its epilogue."""
     output = outs[0]
     s = te.create_schedule(output.op)
-    accumulators, shape, tile = matmul.shape_and_tile(cfg, output)
-    loops = matmul.schedule_product(s, output, accumulators, shape, tile)
+    accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile)
     data = next(t for t in accumulators.op.input_tensors if len(t.shape) == 2)
     *_, source, _relu = autotvm.task.get_workload(outs)
     if Source(*source).contiguous(shape.depth):
-        matmul.load_together(s, data, accumulators, loops.reduction, tile)
+        matmul_loops.load_together(s, data, accumulators, loops.reduction, tile)
     return s

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tvm import autotvm, te, tir
 
-from tvm_shufflenet.schedules import matmul
+from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
 from tvm_shufflenet.schedules.window import Window, padded, schedule_padding
 
@@ -188,10 +188,10 @@ def schedule_winograd(cfg: Any, outs: list[Any]) -> Any:
     output = outs[0]
     s = te.create_schedule(output.op)
     summed = output.op.input_tensors[0]
-    accumulators, shape, tile = matmul.shape_and_tile(cfg, summed)
-    loops = matmul.schedule_product(s, summed, accumulators, shape, tile)
+    accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, summed)
+    loops = matmul_loops.schedule_product(s, summed, accumulators, shape, tile)
     inputs = next(t for t in accumulators.op.input_tensors if t.op.name == "inputs")
-    matmul.load_together(s, inputs, accumulators, loops.reduction, tile)
+    matmul_loops.load_together(s, inputs, accumulators, loops.reduction, tile)
     border = inputs.op.input_tensors[0]
     schedule_padding(s, border, vector_width(current_machine(), int(border.shape[-1])))
     s[border].parallel(s[border].fuse(*s[border].op.axis[:2]))
