@@ -159,7 +159,8 @@ def test_a_board_that_goes_away_for_good_leaves_a_log_to_resume(
     board: Board, tmp_path: Path
 ) -> None:
     log = tmp_path / "a.json"
-    network = replace(small_network(), board=replace(board, name="remote"))
+    rpc = replace(board.rpc, connect_timeout_s=5)  # what a request to a board that died may wait
+    network = replace(small_network(), board=replace(board, name="remote", rpc=rpc))
     with tracker() as desk, server(key="remote", tracker=Address(*desk.address)) as service:
         trials: list[Event] = []
 

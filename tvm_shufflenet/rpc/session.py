@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from tvm_shufflenet.rpc.server import DEFAULT_PORT as SERVER_PORT
 from tvm_shufflenet.rpc.server import DESCRIBE, PIN
 from tvm_shufflenet.rpc.tracker import LOOPBACK, Address, ask
 
-_ANSWER_S = 10.0  # within which a tracker accepts a connection
+_PRESENT_S = 5.0  # within which a server that lost its tracker registers again
 _POLL_S = 0.3
 _BIG_CORES = 1  # thread_pool.cc, config_threadpool: TVM's own order, fastest cores first
 
@@ -38,7 +37,7 @@ def connect(link: Link, *, timeout_s: float, priority: int = 1) -> Any:
     Blocks while all servers of the key are busy, so call it where it can be given up.
 
     Raises:
-        BoardUnreachable: if the tracker or the server refuses.
+        BoardUnreachable: if the tracker or the server refuses, or no server of the key is there.
     """
     import tvm
     from tvm import rpc
@@ -47,8 +46,9 @@ def connect(link: Link, *, timeout_s: float, priority: int = 1) -> Any:
     try:
         if link.direct:
             return rpc.connect(*link.address, link.key, session_timeout=seconds)
-        # TVM's client retries a refused connection for a minute; we want to know now.
-        socket.create_connection(link.address, timeout=_ANSWER_S).close()
+        # TVM's client retries a tracker for a minute, and waits for a server that went away as
+        # long as for a busy one; we want to know now.
+        wait_for(link, _PRESENT_S)
         tracker = rpc.connect_tracker(*link.address)
         return tracker.request(link.key, priority=priority, session_timeout=seconds, max_retry=1)
     except (OSError, RuntimeError, tvm.error.TVMError) as error:
