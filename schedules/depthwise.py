@@ -51,13 +51,28 @@ def define_run(cfg: Any, window: Window) -> None:
     knob(cfg, "run", runs, max(run for run in runs if run <= 8))
 
 
-def schedule_taps(s: Any, tensor: Any, run: int, width: int) -> None:
-    """Keep the window's weights and a run of pixels in registers."""
+def split_pixels(s: Any, tensor: Any, pixels: Any, run: int, window: Window) -> tuple[Any, ...]:
+    """Split the loop over whole rows of pixels into rows, runs of a row, and pixels of a run.
+
+    From loop to loop, addresses advance by a constant; of runs alone they would be divided out.
+    """
+    row, within = s[tensor].split(pixels, factor=window.out_width)
+    return (row, *s[tensor].split(within, factor=run))
+
+
+def schedule_taps(s: Any, tensor: Any, run: int, width: int, window: Window | None = None) -> None:
+    """Keep the window's weights and a run of pixels in registers.
+
+    Without `window`, no more than one run is computed at a time.
+    """
     p, *blocks, c = s[tensor].op.axis
     kh, kw = s[tensor].op.reduce_axis
-    p_outer, p_inner = s[tensor].split(p, factor=run)
+    if window is None:
+        *p_outer, p_inner = s[tensor].split(p, factor=run)
+    else:
+        *p_outer, p_inner = split_pixels(s, tensor, p, run, window)
     c_outer, c_inner = s[tensor].split(c, factor=width)
-    s[tensor].reorder(*blocks, c_outer, p_outer, kh, kw, p_inner, c_inner)
+    s[tensor].reorder(*blocks, c_outer, *p_outer, kh, kw, p_inner, c_inner)
     for axis in (kh, kw, p_inner):
         s[tensor].unroll(axis)
     s[tensor].vectorize(c_inner)
@@ -119,23 +134,25 @@ def schedule_depthwise(cfg: Any, outs: list[Any]) -> Any:
     source = next(t for t in sums.op.input_tensors if t.op.name == "padded")
     s = te.create_schedule(output.op)
     run = cfg["run"].val
-    block, at = schedule_runs(s, output, cfg["rows"].val * window.out_width, run, width)
+    block, at = schedule_runs(s, output, cfg["rows"].val, run, width, window)
     s[sums].compute_at(s[output], at)
     schedule_taps(s, sums, run, width)
     schedule_border(s, source, s[output], block, window, width)
     return s
 
 
-def schedule_runs(s: Any, output: Any, rows: int, run: int, width: int) -> tuple[Any, Any]:
-    """Schedule an output in parallel blocks of `rows` pixels, cut into runs and vectors.
+def schedule_runs(
+    s: Any, output: Any, rows: int, run: int, width: int, window: Window
+) -> tuple[Any, Any]:
+    """Schedule an output in parallel blocks of `rows` rows, cut into runs and vectors.
 
     Returns the loops over blocks and over runs.
     """
     p, c = s[output].op.axis
-    block, p = s[output].split(p, factor=rows)
-    p_outer, p_inner = s[output].split(p, factor=run)
+    block, p = s[output].split(p, factor=rows * window.out_width)
+    row, p_outer, p_inner = split_pixels(s, output, p, run, window)
     c_outer, c_inner = s[output].split(c, factor=width)
-    s[output].reorder(block, c_outer, p_outer, p_inner, c_inner)
+    s[output].reorder(block, c_outer, row, p_outer, p_inner, c_inner)
     s[output].parallel(block)
     s[output].unroll(p_inner)
     s[output].vectorize(c_inner)

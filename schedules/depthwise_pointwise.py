@@ -20,6 +20,7 @@ from tvm_shufflenet.schedules.depthwise import (
     define_run,
     schedule_border,
     schedule_taps,
+    split_pixels,
     taps,
 )
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
@@ -142,7 +143,7 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
         sums = ordered.op.input_tensors[0]
         matmul_loops.load_stage(s, inputs, accumulators, loops.reduction, tile)
         s[ordered].compute_at(s[output], loops.pixels)
-        _schedule_ordered(s, ordered, sums, cfg["run"].val, width)
+        _schedule_ordered(s, ordered, sums, cfg["run"].val, width, window)
     else:
         buffer = source_of["taps"]
         # Accumulated in registers: in the buffer itself, LLVM must expect the padded input.
@@ -150,38 +151,41 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
         if where.contiguous(shape.depth):
             matmul_loops.load_together(s, buffer, accumulators, loops.reduction, tile)
         s[buffer].compute_at(s[output], loops.pixels)
-        _schedule_buffer(s, buffer, sums, cfg["run"].val)
+        _schedule_buffer(s, buffer, sums, cfg["run"].val, window)
     border = next(t for t in sums.op.input_tensors if t.op.name == "padded")
     width = vector_width(current_machine(), int(border.shape[3]))
     schedule_border(s, border, s[output], loops.pixels, window, width)
     return s
 
 
-def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int) -> None:
+def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, window: Window) -> None:
     """Write depthwise results, a run of pixels at a time, as they lie in the source."""
     p, vector, lane = s[buffer].op.axis
-    p_outer, p_inner = s[buffer].split(p, factor=run)
-    s[buffer].reorder(vector, p_outer, p_inner, lane)
+    row, p_outer, p_inner = split_pixels(s, buffer, p, run, window)
+    s[buffer].reorder(vector, row, p_outer, p_inner, lane)
     s[buffer].unroll(p_inner)
     s[buffer].vectorize(lane)
     s[sums].compute_at(s[buffer], p_outer)
     schedule_taps(s, sums, run, int(buffer.shape[2]))
 
 
-def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int) -> None:
+def _schedule_ordered(
+    s: Any, ordered: Any, sums: Any, run: int, width: int, window: Window
+) -> None:
     """Write depthwise results, vectors along source channels, to where the product reads them.
 
     One vector of every block at a time: their sums for all pixels, and then they are interleaved.
     """
     p, vector, lane, i = s[ordered].op.axis
-    p_outer, p_inner = s[ordered].split(p, factor=run)
+    row, p_outer, p_inner = split_pixels(s, ordered, p, run, window)
     if interleave.can_store(int(i.dom.extent)):
-        s[ordered].reorder(vector, p_outer, p_inner, lane, i)
+        s[ordered].reorder(vector, row, p_outer, p_inner, lane, i)
         s[ordered].tensorize(lane, interleave.stores(int(i.dom.extent), width))
         s[sums].compute_at(s[ordered], vector)
+        schedule_taps(s, sums, run, width, window)
     else:
-        s[ordered].reorder(i, vector, p_outer, p_inner, lane)
+        s[ordered].reorder(i, vector, row, p_outer, p_inner, lane)
         s[ordered].vectorize(lane)
         s[sums].compute_at(s[ordered], p_outer)
+        schedule_taps(s, sums, run, width)
     s[ordered].unroll(p_inner)
-    schedule_taps(s, sums, run, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -34,8 +35,7 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     window = Window(*geometry)
     define_run(cfg, window)
     define_rows(cfg, window, int(data.shape[1]))
-    lowest = tir.min_value("float32") if kind == "max" else tir.const(0, "float32")
-    source = padded(data, window, lowest)
+    read = _nearest(data, window) if kind == "max" else _with_zeros(data, window)
     run = cfg["run"].val
     combine = te.max if kind == "max" else operator.add
     channels = int(data.shape[1])
@@ -43,7 +43,7 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     def down(r: Any, x: Any, c: Any) -> Any:
         n, h, w = window.place(r * run, run)
         row, column = h * window.stride, w * window.stride + x
-        return reduce(combine, [source[n, row + kh, column, c] for kh in range(window.kh)])
+        return reduce(combine, [read(n, row + kh, column, c) for kh in range(window.kh)])
 
     # Neighboring windows overlap: each column is reduced once, then met by up to kw windows.
     # Written as expressions: a TE reduction would begin with a comparison against its identity.
@@ -68,6 +68,26 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     return te.compute((window.pixels, channels), finish, name="output")
 
 
+def _with_zeros(data: Any, window: Window) -> Callable[..., Any]:
+    source = padded(data, window)
+    return lambda n, h, w, c: source[n, h, w, c]
+
+
+def _nearest(data: Any, window: Window) -> Callable[..., Any]:
+    """Read the nearest pixel where there is none: it stands in the window already."""
+
+    def read(n: Any, h: Any, w: Any, c: Any) -> Any:
+        row = _clamped(h - window.border, window.height)
+        column = _clamped(w - window.border, window.width)
+        return data[(n * window.height + row) * window.width + column, c]
+
+    return read
+
+
+def _clamped(position: Any, extent: int) -> Any:
+    return te.min(te.max(position, 0), extent - 1)
+
+
 @autotvm.register_topi_schedule(TASK)
 def schedule_pooling(cfg: Any, outs: list[Any]) -> Any:
     """Schedule blocks of rows in parallel, and in them runs of pixels in registers."""
@@ -76,14 +96,15 @@ def schedule_pooling(cfg: Any, outs: list[Any]) -> Any:
     width = vector_width(current_machine(), int(output.shape[1]))
     taps = next(t for t in output.op.input_tensors if t.op.name == "taps")
     columns = taps.op.input_tensors[0]
-    source = columns.op.input_tensors[0]
     s = te.create_schedule(output.op)
-    block, at = schedule_runs(s, output, cfg["rows"].val * window.out_width, cfg["run"].val, width)
+    block, at = schedule_runs(s, output, cfg["rows"].val, cfg["run"].val, width, window)
     for stage in (columns, taps):
         s[stage].compute_at(s[output], at)
         *outer, c = s[stage].op.axis
         for axis in outer:
             s[stage].unroll(axis)
         s[stage].vectorize(c)
-    schedule_border(s, source, s[output], block, window, width)
+    for source in columns.op.input_tensors:
+        if source.op.name == "padded":
+            schedule_border(s, source, s[output], block, window, width)
     return s

@@ -45,8 +45,8 @@ class Window:
         return row // self.out_height, row % self.out_height, first % runs * run + within
 
 
-def padded(data: Any, window: Window, fill: Any = None, size: tuple[int, int] | None = None) -> Any:
-    """Return `data` as (images, rows, columns, channels) with its border, zeros or `fill`.
+def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> Any:
+    """Return `data` as (images, rows, columns, channels) with its border of zeros.
 
     Rows and columns that no window reaches are left out, unless `size` asks for so many.
     """
@@ -63,7 +63,7 @@ def padded(data: Any, window: Window, fill: Any = None, size: tuple[int, int] | 
         if border == 0 and size is None:
             return source
         inside = tir.all(row >= 0, row < window.height, column >= 0, column < window.width)
-        return tir.if_then_else(inside, source, tir.const(0, "float32") if fill is None else fill)
+        return tir.if_then_else(inside, source, tir.const(0, "float32"))
 
     return te.compute((window.images, height, width, int(data.shape[1])), value, name="padded")
 

@@ -106,7 +106,7 @@ class Board:
         attributes = f" -mattr={','.join(self.cpu.features)}" if self.cpu.features else ""
         return (
             f"llvm {arm} -mtriple={self.cpu.triple} -mcpu={self.cpu.name}{attributes}"
-            f"{_LLVM_OPTIONS.get(self.cpu.arch, '')}"
+            f"{_LLVM_OPTIONS.get(self.cpu.arch, '')}{_FLOAT_OPTIONS}"
             f" -model={self.model} -num-cores={self.cpu.cores}"
         )
 
@@ -117,6 +117,9 @@ class Board:
         return load_tvm().target.Target(self.target_string())
 
 
+# A sum's first term is not added to zero, and clamping is one instruction. No result depends on
+# the sign of a zero, and NaN in gives no meaningful answer out in any case.
+_FLOAT_OPTIONS = " -fast-math-nsz=1 -fast-math-nnan=1"
 _LLVM_OPTIONS = {
     "armv7": " -mfloat-abi=hard",
     # Addresses as base plus immediate, where LLVM by default computes an index for each access.
