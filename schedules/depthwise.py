@@ -13,34 +13,43 @@ from tvm_shufflenet.schedules.tiles import (
     knob,
     vector_width,
 )
-from tvm_shufflenet.schedules.window import Window, padded, schedule_padding
+from tvm_shufflenet.schedules.window import (
+    Window,
+    border_is_copied,
+    nearest,
+    or_zero,
+    padded,
+    schedule_padding,
+)
 
 TASK = "depthwise.tvm_shufflenet"
 
 
-def taps(
-    data: Any, weight: Any, window: Window, run: int, blocks: int | None = None
-) -> tuple[Any, Any]:
-    """Return the padded input and Σ over the window, (pixels, channels), without bias.
+def taps(data: Any, weight: Any, window: Window, run: int, blocks: int | None = None) -> Any:
+    """Return Σ over the window, (pixels, channels), without bias.
 
     `weight` is (kh, kw, channels); `run` pixels of a row are accumulated side by side. With
     `blocks`, the sums are (pixels, blocks, channels of a block).
     """
-    source = padded(data, window)
+    copied = padded(data, window) if border_is_copied(current_machine(), window) else None
     kh = te.reduce_axis((0, window.kh), "kh")
     kw = te.reduce_axis((0, window.kw), "kw")
 
     def value(p: Any, *within: Any) -> Any:
         n, h, w = window.place(p, run)
         c = within[-1] if blocks is None else within[0] * (channels // blocks) + within[1]
-        return te.sum(
-            source[n, h * window.stride + kh, w * window.stride + kw, c] * weight[kh, kw, c],
-            axis=[kh, kw],
-        )
+        row, column = h * window.stride + kh, w * window.stride + kw
+        if copied is not None:
+            return te.sum(copied[n, row, column, c] * weight[kh, kw, c], axis=[kh, kw])
+        tap = nearest(data, window, n, row, column, c)
+        tap = or_zero(tap, column, window.width, window.border)
+        # Above and below, the weight counts for nothing: that holds for a whole row of pixels.
+        factor = or_zero(weight[kh, kw, c], row, window.height, window.border)
+        return te.sum(tap * factor, axis=[kh, kw])
 
     channels = int(data.shape[1])
     layout = (channels,) if blocks is None else (blocks, channels // blocks)
-    return source, te.compute((window.pixels, *layout), value, name="taps")
+    return te.compute((window.pixels, *layout), value, name="taps")
 
 
 def define_run(cfg: Any, window: Window) -> None:
@@ -114,7 +123,7 @@ def depthwise(
     window = Window(*geometry)
     define_run(cfg, window)
     define_rows(cfg, window, int(data.shape[1]))
-    _, sums = taps(data, weight, window, cfg["run"].val)
+    sums = taps(data, weight, window, cfg["run"].val)
 
     def finish(p: Any, c: Any) -> Any:
         value = sums[p, c] + bias[c]
@@ -131,13 +140,12 @@ def schedule_depthwise(cfg: Any, outs: list[Any]) -> Any:
     window = Window(*geometry)
     width = vector_width(current_machine(), int(output.shape[1]))
     sums = next(t for t in output.op.input_tensors if t.op.name == "taps")
-    source = next(t for t in sums.op.input_tensors if t.op.name == "padded")
     s = te.create_schedule(output.op)
     run = cfg["run"].val
     block, at = schedule_runs(s, output, cfg["rows"].val, run, width, window)
     s[sums].compute_at(s[output], at)
     schedule_taps(s, sums, run, width)
-    schedule_border(s, source, s[output], block, window, width)
+    schedule_border(s, sums, s[output], block)
     return s
 
 
@@ -159,12 +167,9 @@ def schedule_runs(
     return block, p_outer
 
 
-def schedule_border(
-    s: Any, border: Any, reader: Any, block: Any, window: Window, width: int
-) -> None:
-    """Copy the rows of a block with their border, or read in place where there is none."""
-    if window.border:
-        s[border].compute_at(reader, block)
-        schedule_padding(s, border, width)
-    else:
-        s[border].compute_inline()
+def schedule_border(s: Any, sums: Any, reader: Any, block: Any) -> None:
+    """Copy the rows of a block with their border, where `sums` slide over a copy."""
+    for source in sums.op.input_tensors:
+        if source.op.name == "padded":
+            s[source].compute_at(reader, block)
+            schedule_padding(s, source, vector_width(current_machine(), int(source.shape[3])))

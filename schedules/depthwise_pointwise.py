@@ -79,13 +79,13 @@ def depthwise_pointwise(
     tile, start = matmul.chosen_tile(cfg), matmul.beginning(bias, residual)
     run = cfg["run"].val
     if in_order:
-        _, sums = taps(data, taps_weight, window, run, where.shuffle)
+        sums = taps(data, taps_weight, window, run, where.shuffle)
         accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, start)
     else:
         # Vectors are an axis of their own: whole ones are computed, though few lanes may be read.
         channels = int(data.shape[1])
         width = vector_width(machine, channels)
-        _, sums = taps(data, taps_weight, window, run, channels // width)
+        sums = taps(data, taps_weight, window, run, channels // width)
 
         def read(p: Any, g: Any, k: Any) -> Any:
             position = where.position(g, k, depth)
@@ -152,9 +152,7 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
             matmul_loops.load_together(s, buffer, accumulators, loops.reduction, tile)
         s[buffer].compute_at(s[output], loops.pixels)
         _schedule_buffer(s, buffer, sums, cfg["run"].val, window)
-    border = next(t for t in sums.op.input_tensors if t.op.name == "padded")
-    width = vector_width(current_machine(), int(border.shape[3]))
-    schedule_border(s, border, s[output], loops.pixels, window, width)
+    schedule_border(s, sums, s[output], loops.pixels)
     return s
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -12,11 +11,10 @@ from tvm import autotvm, te, tir
 from tvm_shufflenet.schedules.depthwise import (
     define_rows,
     define_run,
-    schedule_border,
     schedule_runs,
 )
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
-from tvm_shufflenet.schedules.window import Window, padded
+from tvm_shufflenet.schedules.window import Window, nearest, or_zero
 
 TASK = "pooling.tvm_shufflenet"
 
@@ -35,15 +33,21 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     window = Window(*geometry)
     define_run(cfg, window)
     define_rows(cfg, window, int(data.shape[1]))
-    read = _nearest(data, window) if kind == "max" else _with_zeros(data, window)
     run = cfg["run"].val
     combine = te.max if kind == "max" else operator.add
     channels = int(data.shape[1])
 
+    def tap(n: Any, row: Any, column: Any, c: Any) -> Any:
+        value = nearest(data, window, n, row, column, c)
+        if kind == "max":
+            return value  # of a border, one that stands in the window already
+        value = or_zero(value, row, window.height, window.border)
+        return or_zero(value, column, window.width, window.border)
+
     def down(r: Any, x: Any, c: Any) -> Any:
         n, h, w = window.place(r * run, run)
         row, column = h * window.stride, w * window.stride + x
-        return reduce(combine, [read(n, row + kh, column, c) for kh in range(window.kh)])
+        return reduce(combine, [tap(n, row + kh, column, c) for kh in range(window.kh)])
 
     # Neighboring windows overlap: each column is reduced once, then met by up to kw windows.
     # Written as expressions: a TE reduction would begin with a comparison against its identity.
@@ -68,26 +72,6 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
     return te.compute((window.pixels, channels), finish, name="output")
 
 
-def _with_zeros(data: Any, window: Window) -> Callable[..., Any]:
-    source = padded(data, window)
-    return lambda n, h, w, c: source[n, h, w, c]
-
-
-def _nearest(data: Any, window: Window) -> Callable[..., Any]:
-    """Read the nearest pixel where there is none: it stands in the window already."""
-
-    def read(n: Any, h: Any, w: Any, c: Any) -> Any:
-        row = _clamped(h - window.border, window.height)
-        column = _clamped(w - window.border, window.width)
-        return data[(n * window.height + row) * window.width + column, c]
-
-    return read
-
-
-def _clamped(position: Any, extent: int) -> Any:
-    return te.min(te.max(position, 0), extent - 1)
-
-
 @autotvm.register_topi_schedule(TASK)
 def schedule_pooling(cfg: Any, outs: list[Any]) -> Any:
     """Schedule blocks of rows in parallel, and in them runs of pixels in registers."""
@@ -97,14 +81,11 @@ def schedule_pooling(cfg: Any, outs: list[Any]) -> Any:
     taps = next(t for t in output.op.input_tensors if t.op.name == "taps")
     columns = taps.op.input_tensors[0]
     s = te.create_schedule(output.op)
-    block, at = schedule_runs(s, output, cfg["rows"].val, cfg["run"].val, width, window)
+    _, at = schedule_runs(s, output, cfg["rows"].val, cfg["run"].val, width, window)
     for stage in (columns, taps):
         s[stage].compute_at(s[output], at)
         *outer, c = s[stage].op.axis
         for axis in outer:
             s[stage].unroll(axis)
         s[stage].vectorize(c)
-    for source in columns.op.input_tensors:
-        if source.op.name == "padded":
-            schedule_border(s, source, s[output], block, window, width)
     return s

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_shufflenet.boards import Machine
+
 
 @dataclass(frozen=True)
 class Window:
@@ -43,6 +45,40 @@ class Window:
         runs = self.out_width // run
         row = first // runs
         return row // self.out_height, row % self.out_height, first % runs * run + within
+
+
+def border_is_copied(machine: Machine, window: Window) -> bool:
+    """Tell whether windows slide over a copy with the border, or over the map itself.
+
+    A copy costs each pixel a load and a store; going without costs each run of output pixels some
+    conditions. They are cheaper where a run reads many pixels, or where vectors have masks or the
+    registers to spare for them: every core whose multiply-adds read memory.
+    """
+    return window.border > 0 and window.stride == 1 and not machine.fma_from_memory
+
+
+def nearest(data: Any, window: Window, n: Any, row: Any, column: Any, c: Any) -> Any:
+    """Read a pixel, its place counted from the border's corner; for the border, the nearest.
+
+    What was read for the border must then be made not to matter.
+    """
+    h = _clamped(row - window.border, window.height)
+    w = _clamped(column - window.border, window.width)
+    return data[(n * window.height + h) * window.width + w, c]
+
+
+def _clamped(position: Any, extent: int) -> Any:
+    from tvm import te
+
+    return te.min(te.max(position, 0), extent - 1)
+
+
+def or_zero(value: Any, place: Any, extent: int, border: int) -> Any:
+    """Return `value`, or zero where the row or column `place` is in the border."""
+    from tvm import tir
+
+    inside = tir.all(place >= border, place < extent + border)
+    return tir.Select(inside, value, tir.const(0, "float32"))
 
 
 def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> Any:
