@@ -35,7 +35,7 @@ def convolution(
         residual: (output pixels, groups·block) or None.
         geometry: the fields of a `Window`.
         source: how the input's channels lie.
-        relu: 1 to clamp at zero.
+        relu: 1 to clamp at zero; with a residual, 2 to clamp at the bias, then not added.
     """
     window, where = Window(*geometry), Source(*source)
     groups, reduction, block = matmul.extents(weight)
@@ -59,9 +59,7 @@ def convolution(
     accumulators = matmul.windowed_product(
         shape, tile, (window.kh, window.kw, depth), read, weight, start
     )
-    return matmul.epilogue(
-        shape, tile, accumulators, None if residual is None else bias, bool(relu)
-    )
+    return matmul.epilogue(shape, tile, accumulators, None if residual is None else bias, relu)
 
 
 def _inputs(border: Any, window: Window, where: Source, groups: tuple[int, int], run: int) -> Any:

@@ -52,7 +52,7 @@ def depthwise_pointwise(
         residual: (output pixels, groups·block) or None.
         geometry: the fields of the depthwise `Window`.
         source: how the channels lie, and the shuffle between the two convolutions.
-        relu: 1 to clamp at zero.
+        relu: 1 to clamp at zero; with a residual, 2 to clamp at the bias, then not added.
     """
     window, where = Window(*geometry), Source(*source)
     groups, depth, block = matmul.extents(weight)
@@ -92,9 +92,7 @@ def depthwise_pointwise(
             return sums[p, position // width, position % width]
 
         accumulators = matmul.product(shape, tile, read, weight, start)
-    return matmul.epilogue(
-        shape, tile, accumulators, None if residual is None else bias, bool(relu)
-    )
+    return matmul.epilogue(shape, tile, accumulators, None if residual is None else bias, relu)
 
 
 def _in_order(sums: Any, where: Source, depth: int) -> Callable[[Any, Any, Any], Any]:

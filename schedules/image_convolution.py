@@ -67,7 +67,7 @@ def image_convolution(
         ),
         name="accumulators",
     )
-    return matmul.epilogue(shape, tile, accumulators, None, bool(relu))
+    return matmul.epilogue(shape, tile, accumulators, None, relu)
 
 
 def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:

@@ -22,6 +22,7 @@ from tvm_shufflenet.schedules.tiles import (
     vector_width,
 )
 
+AT_BIAS = 2  # a `relu` attribute: see `passes/carry_bias.py`
 _SHORT = 32  # steps
 
 
@@ -175,16 +176,19 @@ def beginning(bias: Any, residual: Any | None) -> Callable[[Any, Any], Any]:
     return lambda p, c: bias[c] if residual is None else residual[p, c]
 
 
-def epilogue(shape: Shape, tile: Tile, accumulators: Any, bias: Any | None, relu: bool) -> Any:
+def epilogue(shape: Shape, tile: Tile, accumulators: Any, bias: Any | None, relu: int) -> Any:
     """Return the output (pixels, groups·block): accumulators [+ bias] [then ReLU].
 
-    `bias` is None where the accumulators began with it.
+    `bias` is None where the accumulators began with it. With `relu` `AT_BIAS` it is the least
+    that an output may be, and is not added.
     """
     from tvm import te, tir
 
     def finish(p: Any, c: Any) -> Any:
         within = c % shape.block
         value = accumulators[p, c // shape.block, within // tile.channels, within % tile.channels]
+        if bias is not None and relu == AT_BIAS:
+            return te.max(value, bias[c])
         if bias is not None:
             value = value + bias[c]
         return te.max(value, tir.const(0, "float32")) if relu else value

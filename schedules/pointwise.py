@@ -31,7 +31,7 @@ def pointwise(
         bias: (groups·block,).
         residual: (pixels, groups·block) or None.
         source: how the input's channels lie, and the shuffle to read through.
-        relu: 1 to clamp at zero.
+        relu: 1 to clamp at zero; with a residual, 2 to clamp at the bias, then not added.
     """
     where = Source(*source)
     groups, depth, block = matmul.extents(weight)
@@ -49,9 +49,7 @@ def pointwise(
     accumulators = matmul.product(
         shape, tile, lambda p, g, k: data[p, where.position(g, k, depth)], weight, start
     )
-    return matmul.epilogue(
-        shape, tile, accumulators, None if residual is None else bias, bool(relu)
-    )
+    return matmul.epilogue(shape, tile, accumulators, None if residual is None else bias, relu)
 
 
 @autotvm.register_topi_schedule(TASK)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tvm_shufflenet.schedules.channels import Source
+from tvm_shufflenet.schedules.matmul import AT_BIAS
 from tvm_shufflenet.schedules.window import Window
 
 Array = npt.NDArray[Any]
@@ -30,9 +31,11 @@ def unpacked(weight: Array) -> Array:
 
 
 def _finished(value: Array, bias: Array, residual: Array | None, relu: int) -> Array:
-    value = value + bias
     if residual is not None:
         value = value + residual
+    if relu == AT_BIAS:
+        return np.maximum(value, bias)
+    value = value + bias
     return np.maximum(value, 0) if relu else value
 
 

@@ -55,3 +55,11 @@ def dense_weight(weight: np.ndarray, stride: int, maps: Blocked) -> np.ndarray:
     full = np.zeros((maps.height, maps.width, maps.lanes, outputs), "float32")
     full[:, :, maps.positions()] = rows
     return spread(full.reshape(1, -1, outputs), outputs, stride)
+
+
+def through(weight: np.ndarray, constants: np.ndarray, source: Source) -> np.ndarray:
+    """Return what constants added to a product's inputs, by lane, add to its outputs."""
+    groups, depth, _ = weight.shape
+    lanes = np.array([[source.position(g, k, depth) for k in range(depth)] for g in range(groups)])
+    added = np.einsum("gk,gko->go", constants[lanes].astype("float64"), weight.astype("float64"))
+    return added.reshape(-1).astype("float32")

@@ -92,6 +92,17 @@ def relu(call: Any, arguments: list[Any], lowering: Lowering) -> Any | None:
     return elementwise(call, arguments, lowering)
 
 
+def without_relu(value: Any) -> Any | None:
+    """Take the ReLU out of the call that made `value`, if there is one."""
+    operator = ops.ours(value.matrix)
+    if operator is None or ops.attributes_of(value.matrix).get("relu") != 1:
+        return None
+    call, count = value.matrix, len(operator.arguments)
+    attributes = {**ops.attributes_of(call), "relu": 0}
+    matrix = ops.call(operator.name, list(call.args[:count]), *call.args[count:], **attributes)
+    return dataclasses.replace(value, matrix=matrix)
+
+
 def _relu_parts(value: Any) -> Any | None:
     """Move a ReLU from behind a concatenation into the two operators before it."""
     operator = ops.ours(value.matrix) if isinstance(value, Blocked) else None

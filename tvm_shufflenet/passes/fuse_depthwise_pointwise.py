@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tvm_shufflenet import ops
+from tvm_shufflenet.passes.block_weights import through
 from tvm_shufflenet.passes.constants import constant, value_of
 from tvm_shufflenet.passes.users import count_users
 from tvm_shufflenet.schedules.channels import Source
@@ -53,7 +52,7 @@ def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
     weight, bias, taps_bias = (value_of(e) for e in (*call.args[1:3], before.args[2]))
     assert weight is not None and bias is not None and taps_bias is not None
     source = Source(*attributes["source"])
-    total = constant(bias + _through(weight, taps_bias, source))
+    total = constant(bias + through(weight, taps_bias, source))
     inputs = [visit(before.args[0]), before.args[1], call.args[1], total]
     residual = visit(call.args[3]) if len(call.args) > 3 else None
     return ops.call(
@@ -64,11 +63,3 @@ def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
         source=attributes["source"],
         relu=attributes["relu"],
     )
-
-
-def _through(weight: np.ndarray, bias: np.ndarray, source: Source) -> np.ndarray:
-    """Return what a bias of the product's inputs, by lane, adds to its outputs."""
-    groups, depth, _ = weight.shape
-    lanes = np.array([[source.position(g, k, depth) for k in range(depth)] for g in range(groups)])
-    added = np.einsum("gk,gko->go", bias[lanes].astype("float64"), weight.astype("float64"))
-    return added.reshape(-1).astype("float32")

@@ -11,6 +11,7 @@ from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.block_conversions import from_nchw
 from tvm_shufflenet.passes.channel_blocks import Blocked, Flat, block_stride
 from tvm_shufflenet.passes.constants import static_shape
+from tvm_shufflenet.passes.epilogue_rules import without_relu
 from tvm_shufflenet.passes.lowering import Lowering, as_tuple, geometry, like
 
 
@@ -26,7 +27,16 @@ def pool(kind: str) -> Callable[..., Blocked | None]:
             return None  # ceil_mode reaches beyond the border
         if kind == "average" and window.border and not attrs.count_include_pad:
             return None
-        matrix = ops.call("pooling", [data.matrix], geometry=as_tuple(window), kind=kind, relu=0)
+        # The largest is clamped, not each: fewer of them.
+        alone = kind == "max" and lowering.sole(call.args[0])
+        bare = without_relu(data) if alone else None
+        matrix = ops.call(
+            "pooling",
+            [(bare or data).matrix],
+            geometry=as_tuple(window),
+            kind=kind,
+            relu=int(bare is not None),
+        )
         return like(window, matrix, *data.layout)
 
     return rule

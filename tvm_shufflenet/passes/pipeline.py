@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.passes.canonicalize import Canonicalize
+from tvm_shufflenet.passes.carry_bias import CarryBias
 from tvm_shufflenet.passes.fold_batch_norm import FoldBatchNorm
 from tvm_shufflenet.passes.fold_constants import FoldConstants
 from tvm_shufflenet.passes.fuse_depthwise_pointwise import FuseDepthwisePointwise
@@ -50,6 +51,7 @@ def pipeline(options: PipelineOptions) -> tuple[Pass, ...]:
         ToChannelBlocks(options.machine),
         *merge,
         FuseDepthwisePointwise(),
+        CarryBias(),
     )
 
 
