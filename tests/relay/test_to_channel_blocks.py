@@ -12,6 +12,7 @@ from networks import Written, built, expected_of, lowered, notes, operators, out
 from tolerance import assert_same
 from torch import nn
 
+from tvm_shufflenet import ops
 from tvm_shufflenet.compiler import load_tvm
 from tvm_shufflenet.frontend import from_torch
 from tvm_shufflenet.passes.to_channel_blocks import KEPT
@@ -121,6 +122,31 @@ def test_pooling_runs_in_blocks(kind: Any, geometry: tuple[int, int, int]) -> No
     mod = _check(_between(kind(*geometry)))
     assert notes(mod, KEPT) == []
     assert operators(mod)["pooling"] == 1
+
+
+def test_the_largest_is_clamped_instead_of_each() -> None:
+    module = Written(
+        lambda net, x: F.max_pool2d(torch.relu(net.before(x)), 3, 2, 1), before=nn.Conv2d(3, 20, 3)
+    )
+    assert _clamping(_check(module)) == {"image_convolution": 0, "pooling": 1}
+    module = Written(
+        lambda net, x: F.max_pool2d(y := torch.relu(net.before(x)), 3, 1, 1) + y,
+        before=nn.Conv2d(3, 20, 3),
+    )
+    assert _clamping(_check(module)) == {"image_convolution": 1, "pooling": 0}
+
+
+def _clamping(mod: Any) -> dict[str, int]:
+    """Return the `relu` attribute of each operator of ours that has one."""
+    found: dict[str, int] = {}
+
+    def look(node: Any) -> None:
+        operator = ops.ours(node)
+        if operator is not None and "relu" in operator.attributes:
+            found[operator.name] = ops.attributes_of(node)["relu"]
+
+    tvm.relay.analysis.post_order_visit(mod["main"], look)
+    return found
 
 
 @pytest.mark.parametrize("target", [(1, 1), (3, 2), (6, 6), (9, 11)])

@@ -61,6 +61,8 @@ _CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
                               _tensor(49, 96), _PLAIN, 1)),
     "through the shuffle": ("pointwise", (_tensor(49, 48), _tensor(3, 16, 32), _tensor(96), None,
                                           _SHUFFLED, 0)),
+    "clamped at the bias": ("pointwise", (_tensor(49, 48), _tensor(3, 16, 32), _tensor(96),
+                                          _tensor(49, 96), _PLAIN, 2)),
     "padded, through the shuffle": ("pointwise", (_tensor(36, 36), _tensor(3, 10, 16), _tensor(48),
                                                   None, _PADDED, 1)),
     "two groups": ("convolution", (_maps(_EVEN, 32), _tensor(2, 9 * 16, 32), _tensor(64), None,
