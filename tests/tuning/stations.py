@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tvm_shufflenet import linking
 from tvm_shufflenet.boards import Board
+from tvm_shufflenet.rpc.tracker import Address
 from tvm_shufflenet.tuning import templates
 from tvm_shufflenet.tuning.embedded import Embedded
 from tvm_shufflenet.tuning.events import Event
@@ -72,3 +76,48 @@ class Bench:
         for outcome in self.station.measure(pairs, **options):
             outcomes[outcome.record.body["config"]["entity"][0][2]] = outcome
         return outcomes
+
+
+class Cable:
+    """Carries TCP connections from a port of this machine to `end`, until it is cut."""
+
+    def __init__(self, end: Address) -> None:
+        self._end = end
+        self._ends: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
+        self._serve()
+
+    def cut(self) -> None:
+        """Drop every connection, and refuse new ones."""
+        for end in (self._listener, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._ends.clear()
+
+    def mend(self) -> None:
+        """Carry again, from the same port."""
+        self._listener = socket.create_server(tuple(self.address))
+        self._serve()
+
+    def _serve(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._end)
+                self._ends += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    carry = threading.Thread(target=_carry, args=(source, target), daemon=True)
+                    carry.start()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -12,13 +12,18 @@ import pytest
 
 from tvm_shufflenet.boards import Board
 from tvm_shufflenet.errors import BoardUnreachable
+from tvm_shufflenet.rpc.server import server
+from tvm_shufflenet.rpc.session import Link
+from tvm_shufflenet.rpc.tracker import Address
 from tvm_shufflenet.tuning.embedded import Embedded
 from tvm_shufflenet.tuning.events import BoardBack, BoardLost
 from tvm_shufflenet.tuning.records import OK, RUN_TIMEOUT, RUNTIME_DEVICE, WRONG_ANSWER
 from tvm_shufflenet.tuning.verdicts import VERIFIED, WRONG
 
 from .fixture_server import NAP_S
-from .stations import Bench
+from .stations import Bench, Cable
+
+_CUT_S = 5.0
 
 
 def test_a_right_kernel_is_verified_and_a_wrong_one_is_kept_as_wrong(bench: Bench) -> None:
@@ -98,6 +103,26 @@ def test_a_tracker_that_is_killed_from_outside_costs_no_candidate(bench: Bench) 
     outcomes = bench.measure(["right", "nap", "right again"])
     timer.join()
     assert {outcome.record.error_no for outcome in outcomes.values()} == {OK}
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_cut_for_a_while_costs_no_candidate(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = bench.station
+    with server(key="far", init="tuning.fixture_server:install") as far:
+        cable = Cable(Address(*far.address))
+        link = Link(address=cable.address, key="far", direct=True)
+        monkeypatch.setattr(station, "link", link)
+        monkeypatch.setattr(station.calls, "link", link)
+        station.revive = None
+        bench.measure(["right"])
+        timers = _during(NAP_S, cable.cut), _during(NAP_S + _CUT_S, cable.mend)
+        outcomes = bench.measure(["right", "nap", "right again"])
+        for timer in timers:
+            timer.join()
+    assert {outcome.record.error_no for outcome in outcomes.values()} == {OK}
+    assert any(isinstance(event, BoardBack) for event in bench.events)
 
 
 def test_a_board_that_stays_away_ends_the_run_as_unreachable(bench: Bench) -> None:
