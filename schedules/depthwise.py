@@ -17,9 +17,9 @@ from tvm_shufflenet.schedules.window import (
     Window,
     border_is_copied,
     nearest,
-    or_zero,
     padded,
     schedule_padding,
+    unless_border,
 )
 
 TASK = "depthwise.tvm_shufflenet"
@@ -42,10 +42,7 @@ def taps(data: Any, weight: Any, window: Window, run: int, blocks: int | None = 
         if copied is not None:
             return te.sum(copied[n, row, column, c] * weight[kh, kw, c], axis=[kh, kw])
         tap = nearest(data, window, n, row, column, c)
-        tap = or_zero(tap, column, window.width, window.border)
-        # Above and below, the weight counts for nothing: that holds for a whole row of pixels.
-        factor = or_zero(weight[kh, kw, c], row, window.height, window.border)
-        return te.sum(tap * factor, axis=[kh, kw])
+        return te.sum(tap * unless_border(weight[kh, kw, c], window, row, column), axis=[kh, kw])
 
     channels = int(data.shape[1])
     layout = (channels,) if blocks is None else (blocks, channels // blocks)

@@ -14,7 +14,7 @@ from tvm_shufflenet.schedules.depthwise import (
     schedule_runs,
 )
 from tvm_shufflenet.schedules.tiles import current_machine, vector_width
-from tvm_shufflenet.schedules.window import Window, nearest, or_zero
+from tvm_shufflenet.schedules.window import Window, nearest, unless_border
 
 TASK = "pooling.tvm_shufflenet"
 
@@ -41,8 +41,7 @@ def pooling(cfg: Any, data: Any, geometry: tuple[int, ...], kind: str, relu: int
         value = nearest(data, window, n, row, column, c)
         if kind == "max":
             return value  # of a border, one that stands in the window already
-        value = or_zero(value, row, window.height, window.border)
-        return or_zero(value, column, window.width, window.border)
+        return value * unless_border(tir.const(1, "float32"), window, row, column)
 
     def down(r: Any, x: Any, c: Any) -> Any:
         n, h, w = window.place(r * run, run)

@@ -60,7 +60,7 @@ def border_is_copied(machine: Machine, window: Window) -> bool:
 def nearest(data: Any, window: Window, n: Any, row: Any, column: Any, c: Any) -> Any:
     """Read a pixel, its place counted from the border's corner; for the border, the nearest.
 
-    What was read for the border must then be made not to matter.
+    What was read for the border must then be made not to matter; see `unless_border`.
     """
     h = _clamped(row - window.border, window.height)
     w = _clamped(column - window.border, window.width)
@@ -73,12 +73,18 @@ def _clamped(position: Any, extent: int) -> Any:
     return te.min(te.max(position, 0), extent - 1)
 
 
-def or_zero(value: Any, place: Any, extent: int, border: int) -> Any:
-    """Return `value`, or zero where the row or column `place` is in the border."""
+def unless_border(factor: Any, window: Window, row: Any, column: Any) -> Any:
+    """Return `factor`, or zero for the border, to multiply what `nearest` read by.
+
+    It must not choose between the pixel and zero itself: TVM would then see that the place is
+    within the map wherever it counts, drop the clamps, and read beyond the map.
+    """
     from tvm import tir
 
-    inside = tir.all(place >= border, place < extent + border)
-    return tir.Select(inside, value, tir.const(0, "float32"))
+    for place, extent in ((row, window.height), (column, window.width)):
+        inside = tir.all(place >= window.border, place < extent + window.border)
+        factor = tir.Select(inside, factor, tir.const(0, "float32"))
+    return factor
 
 
 def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import mmap
 import random
 from typing import Any
 
@@ -114,6 +116,7 @@ def test_kernels_compute_what_their_references_compute(case: str, board: str) ->
     generator = np.random.default_rng(0)
     tensors = [te.placeholder(a[1]) if _is_tensor(a) else a for a in arguments]
     inputs = [generator.uniform(-1, 1, a[1]).astype("float32") for a in arguments if _is_tensor(a)]
+    fenced = [[_fenced(values, behind=behind) for values in inputs] for behind in (False, True)]
     expected = REFERENCES[name](arguments, inputs)
     scale = np.abs(expected).max()
     for config in [FallbackConfigEntity(), *(space.get(index) for index in drawn)]:
@@ -123,11 +126,26 @@ def test_kernels_compute_what_their_references_compute(case: str, board: str) ->
         signature = [tensor for tensor in tensors if isinstance(tensor, te.Tensor)]
         with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
             kernel = tvm.build(scheduled, [*signature, output], target=target)
-        result = tvm.nd.array(np.full(expected.shape, np.nan, "float32"))
-        kernel(*map(tvm.nd.array, inputs), result)
-        np.testing.assert_allclose(
-            result.numpy(), expected, rtol=1e-4, atol=1e-5 * scale, err_msg=str(config)
-        )
+        for given in fenced:
+            result = tvm.nd.array(np.full(expected.shape, np.nan, "float32"))
+            kernel(*map(tvm.nd.from_dlpack, given), result)
+            np.testing.assert_allclose(
+                result.numpy(), expected, rtol=1e-4, atol=1e-5 * scale, err_msg=str(config)
+            )
+
+
+def _fenced(values: np.ndarray, *, behind: bool) -> np.ndarray:
+    """Return an aligned copy that begins, or ends, where memory cannot be read."""
+    page, room = mmap.PAGESIZE, -(-values.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+    whole = mmap.mmap(-1, page + room + page)
+    raw = np.frombuffer(whole, np.uint8)
+    for fence in (0, page + room):
+        address = ctypes.c_void_p(raw.ctypes.data + fence)
+        assert ctypes.CDLL(None).mprotect(address, ctypes.c_size_t(page), 0) == 0
+    start = page + ((room - values.nbytes) // 64 * 64 if behind else 0)
+    inner = raw[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+    inner[:] = values
+    return inner
 
 
 def _is_tensor(argument: Any) -> bool:
