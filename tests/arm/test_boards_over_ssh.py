@@ -5,6 +5,7 @@ The "board" is this very machine, seen through a home folder of its own.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from tvm_shufflenet.rpc.tracker import Address
 
 pytestmark = pytest.mark.slow
 HOST = "testboard"
+CAT = str(Path(__file__).parents[1] / "data" / "cat.jpg")
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,25 @@ def test_nothing_listens_beyond_loopback(tracker: Address, server: Server) -> No
     ]
     assert len(listening) >= 3  # server, tunnel, tracker
     assert all(ip in ("127.0.0.1", "::1") for ip in listening)
+
+
+def test_a_network_is_tuned_run_and_timed_over_ssh(
+    tracker: Address, board_name: str, tmp_path: Path
+) -> None:
+    network = ("shufflenet_v1_g3_x0.25", "--size", "32x32")
+    there = ("--board", board_name, "--tracker", str(tracker))
+    log, package = str(tmp_path / "log.json"), str(tmp_path / "net.pkg")
+    tuned = run_cli("tune", *network, *there, "--trials", "2", "--tasks", "t00", "--log", log)
+    assert tuned.returncode == 0, tuned.stderr
+    made = run_cli("compile", *network, "--board", board_name, "--log", log, "-o", package)
+    assert made.returncode == 0, made.stderr
+    ran = run_cli("run", package, CAT, *there, "--json")
+    assert ran.returncode == 0, ran.stderr
+    here = run_cli("run", package, CAT, "--json")
+    assert json.loads(ran.stdout)["images"] == json.loads(here.stdout)["images"]
+    timed = run_cli("bench", *network, *there, "--rounds", "1", "--threads", "1", "--untuned")
+    assert timed.returncode == 0, timed.stderr
+    assert board_name in timed.stdout
 
 
 def test_setting_up_again_installs_nothing_anew(

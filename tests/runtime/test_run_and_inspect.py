@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tvm_shufflenet.errors import ImageError, PackageError
+from tvm_shufflenet.errors import BoardUnreachable, ImageError, InputError, PackageError
 from tvm_shufflenet.manifest import Weights
 from tvm_shufflenet.runtime.cpu import architecture_here
 
@@ -55,6 +55,28 @@ def test_run_refuses_what_is_no_picture_or_no_package(package: Path, tmp_path: P
         invoke("run", str(package), str(tmp_path / "none.jpg"))
     with pytest.raises(PackageError, match="cannot open"):
         invoke("run", str(tmp_path / "none"), CAT)
+
+
+def test_run_takes_a_tracker_for_a_board_only(package: Path) -> None:
+    with pytest.raises(InputError, match="--board"):
+        invoke("run", str(package), CAT, "--tracker", "127.0.0.1:1")
+    with pytest.raises(BoardUnreachable, match="no tracker answers"):
+        invoke("run", str(package), CAT, "--board", "rpi4b", "--tracker", "127.0.0.1:1")
+
+
+def test_run_on_a_board_sees_what_it_sees_here_and_what_the_board_cannot_run(
+    network: Network, package: Path, tmp_path: Path
+) -> None:
+    from tvm_shufflenet.rpc.server import server
+    from tvm_shufflenet.rpc.tracker import Address, tracker
+
+    newer = make_package(network, tmp_path / "net", cpu_features=("telepathy",))
+    with tracker() as desk, server(key="rpi4b", tracker=Address(*desk.address)):
+        there = ("--board", "rpi4b", "--tracker", str(Address(*desk.address)))
+        ran = json.loads(invoke("run", str(package), CAT, "--json", *there))
+        assert ran == json.loads(invoke("run", str(package), CAT, "--json"))
+        with pytest.raises(PackageError, match="telepathy, which board rpi4b lacks"):
+            invoke("run", str(newer), CAT, *there)
 
 
 def test_inspect_shows_every_field_and_kernel(package: Path) -> None:

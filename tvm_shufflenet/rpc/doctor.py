@@ -164,7 +164,7 @@ def _cpu(board: Board, description: dict[str, Any]) -> list[_Found]:
     load_tvm()
     from tvm.target import codegen
 
-    arch = {"x86_64": "x86-64"}.get(description["arch"], description["arch"])
+    arch = description["arch"]
     if arch != board.cpu.arch:
         raise BoardError(f"the machine is {arch}, but {board.name} is {board.cpu.arch}")
     llvm = [str(name) for name in codegen.llvm_get_cpu_features(board.target())]

@@ -55,14 +55,15 @@ def describe() -> dict[str, Any]:
     """Return what this machine is and how it is clocked; what cannot be read is None."""
     import tvm
 
-    from tvm_shufflenet.runtime.cpu import features_here
+    from tvm_shufflenet.runtime.cpu import architecture_here, features_here, glibc_here
 
     frequency, temperature = _read(_FREQUENCY), _read(_TEMPERATURE)
     return {
         "tvm": tvm.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
-        "arch": platform.machine(),
+        "arch": architecture_here(),
+        "glibc": glibc_here(),
         "cpu": _cpu_name(),
         "cpu_parts": _cpu_parts(),
         "features": sorted(features_here()),

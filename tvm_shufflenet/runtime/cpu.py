@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 import struct
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -116,22 +116,31 @@ def check_runs_here(manifest: Manifest) -> None:
     Raises:
         PackageError: saying what the package needs and what is here.
     """
-    here = architecture_here()
-    if manifest.arch != here:
+    check_runs_on(manifest, architecture_here(), features_here(), glibc_here(), "this machine")
+
+
+def check_runs_on(
+    manifest: Manifest, arch: str, features: Container[str], glibc: str | None, machine: str
+) -> None:
+    """Refuse a package that `machine`, which has these, cannot run.
+
+    Raises:
+        PackageError: saying what the package needs and what is there.
+    """
+    if manifest.arch != arch:
         raise PackageError(
-            f"the package is built for {manifest.arch} (board {manifest.board}) and this machine "
-            f"is {here}; compile it for a board like this one"
+            f"the package is built for {manifest.arch} (board {manifest.board}) and {machine} "
+            f"is {arch}; compile it for a board like this one"
         )
-    missing = [name for name in manifest.cpu_features if name not in features_here()]
+    missing = [name for name in manifest.cpu_features if name not in features]
     if missing:
         raise PackageError(
-            f"the package needs a CPU with {', '.join(missing)}, which this one lacks; "
+            f"the package needs a CPU with {', '.join(missing)}, which {machine} lacks; "
             f"it was compiled for board {manifest.board}: compile it for a board like this one"
         )
-    found = glibc_here()
-    if found is not None and _numbers(found) < _numbers(manifest.glibc):
+    if glibc is not None and _numbers(glibc) < _numbers(manifest.glibc):
         raise PackageError(
-            f"the package needs glibc {manifest.glibc} or later and this system has {found}; "
+            f"the package needs glibc {manifest.glibc} or later and {machine} has {glibc}; "
             "compile it for an older system"
         )
 

@@ -27,6 +27,7 @@ from tvm_shufflenet.runtime.library import (
     check_version,
     load_runtime,
 )
+from tvm_shufflenet.runtime.likeliest import likeliest
 from tvm_shufflenet.runtime.preprocess import Preprocessor
 from tvm_shufflenet.runtime.threads import Runner, make_runner, usable_cores
 from tvm_shufflenet.runtime.timing import Timing
@@ -159,16 +160,7 @@ class Model:
             ImageError: as for a call, or if there is more than one image.
             InputError: if `k` is less than 1.
         """
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
-        logits = self(image).astype(np.float64)
-        if len(logits) != 1:
-            raise ImageError(f"top takes one image; {len(logits)} came")
-        weights = np.exp(logits[0] - logits[0].max())
-        chances = weights / weights.sum()
-        best = np.argsort(-chances, kind="stable")[:k]
-        names: Sequence[str | int] = self._labels or range(len(chances))
-        return [(names[index], float(chances[index])) for index in best]
+        return likeliest(self(image), self._labels, k)
 
     def benchmark(self, repeat: int = 30, *, warmup: int = 3, batch: int | None = None) -> Timing:
         """Time `repeat` inferences of the compiled network alone, on a prepared input.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tvm_shufflenet.tuning.pool import DONE, Job, Pool
 from tvm_shufflenet.tuning.work import UPLOAD_BYTES_PER_S, Subject, line
 
 _GRACE_S = 5.0
+_TURNS = 3  # times the whole network is measured without and with its log
 _REFERENCE_LIMIT_S = 600.0
 
 
@@ -51,6 +54,28 @@ class Calls:
                 "leave it out with --tasks"
             )
         subject.data, subject.reference = str(path), done.value
+
+    def latencies_s(
+        self, build: Callable[[Path | None, Path], object] | None, log: Path, scratch: Path
+    ) -> tuple[float | None, float | None]:
+        """Return the measured cost of a network without and with its log, in turns.
+
+        Raises:
+            BoardUnreachable: if the board is lost meanwhile.
+        """
+        if build is None:
+            return None, None
+        costs: dict[Path, list[float]] = {}
+        for name, applied in (("untuned", None), ("tuned", log)):
+            library = scratch / f"{name}.so"
+            build(applied, library)
+            costs[library] = []
+        # Counted instructions are the same every time.
+        for _ in range(_TURNS if self.board.measure.unit == "seconds" else 1):
+            for library, found in costs.items():
+                found.append(self.network_s(library))
+        before_s, after_s = (statistics.median(found) for found in costs.values())
+        return before_s, after_s
 
     def network_s(self, library: Path) -> float:
         """Return the measured cost of a network's library, see `Record.costs_s`.

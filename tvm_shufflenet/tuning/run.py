@@ -107,16 +107,18 @@ class Run:
             wait=clock.wait,
             total=self.ledger.elapsed_s,
         )
-        before_s, after_s = self._latency_s(None), self._latency_s(self.options.log)
+        before_s, after_s = self.station.calls.latencies_s(
+            self.network.build, self.options.log, self.scratch
+        )
+        if before_s is not None and after_s is not None and after_s > before_s:
+            self.observe(
+                Warned(
+                    message=f"with this log the network is {after_s / before_s:.2f} times as slow "
+                    "as without: kernels that are fast one by one need not be so together; go on "
+                    "with --resume, or compile with --untuned"
+                )
+            )
         return self.ledger.result(self.warnings, shares, before_s, after_s)
-
-    def _latency_s(self, log: Path | None) -> float | None:
-        """Return the measured time of the network built with `log`; None if it was not built."""
-        if self.network.build is None:
-            return None
-        library = self.scratch / "network.so"
-        self.network.build(log, library)
-        return self.station.calls.network_s(library)
 
     def _announce(self) -> None:
         self.observe(
