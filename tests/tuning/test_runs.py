@@ -75,7 +75,7 @@ def test_autotvm_leaves_a_verified_log_that_serves_every_kernel_and_can_be_resum
 
 def test_ansor_leaves_a_verified_log_that_serves_its_kernels(board: Board, tmp_path: Path) -> None:
     log = tmp_path / "small.ansor.json"
-    options = TuneOptions(log=log, tuner="ansor", trials=16, tasks=("conv2d_nn_relu", "dense"))
+    options = TuneOptions(log=log, tuner="ansor", trials=24, tasks=("conv2d_nn_relu", "dense"))
     result = tune(small_network(board), options)
     assert not result.untuned
     report = _build(log, board)
