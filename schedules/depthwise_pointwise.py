@@ -134,17 +134,17 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     rows = cfg["rows"].val * window.out_width
     loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, rows)
     source_of = {t.op.name: t for t in accumulators.op.input_tensors}
-    width = vector_width(current_machine(), where.stride)
     if "inputs" in source_of:
         inputs = source_of["inputs"]
         ordered = inputs.op.input_tensors[0]
         sums = ordered.op.input_tensors[0]
         matmul_loops.load_stage(s, inputs, accumulators, loops.reduction, tile)
         s[ordered].compute_at(s[output], loops.pixels)
+        width = vector_width(current_machine(), where.stride)
         _schedule_ordered(s, ordered, sums, cfg["run"].val, width, window)
     else:
         buffer = source_of["taps"]
-        # Accumulated in registers: in the buffer itself, LLVM must expect the padded input.
+        # Accumulated in registers: in the buffer itself, LLVM must expect the input.
         sums = s.cache_write(buffer, "global")
         if where.contiguous(shape.depth):
             matmul_loops.load_together(s, buffer, accumulators, loops.reduction, tile)

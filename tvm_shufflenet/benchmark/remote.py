@@ -97,18 +97,14 @@ def on_board(board: Board, link: rpc.Link, threads: int) -> Iterator[tuple[Opene
 
     def open_package(entry: Entry, stack: ExitStack) -> Checkable:
         import tvm
-        from tvm.contrib import graph_executor
 
         assert entry.package is not None, "only packages of ours run on boards"
         name = f"bench-{next(uploads)}.so"
         try:
-            session.upload(str(entry.package / "model.so"), target=name)
-            device = session.cpu(0)
-            library = session.load_module(name)
-            executor = graph_executor.GraphModule(library["default"](device))
+            executor = rpc.open_graph(session, str(entry.package / "model.so"), name)
         except tvm.error.TVMError as error:
             last = str(error).strip().splitlines()[-1][:200]
             raise ContestantFailed(f"{board.name} cannot load the library: {last}") from error
-        return RemotePackage(executor, device, entry.export, board.measure.cooldown_s)
+        return RemotePackage(executor, session.cpu(0), entry.export, board.measure.cooldown_s)
 
     yield open_package, described

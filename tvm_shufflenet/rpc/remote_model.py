@@ -98,12 +98,9 @@ class RemoteModel:
 
 def _load(session: Any, library: bytearray, board: str) -> Any:
     import tvm
-    from tvm.contrib import graph_executor
 
     try:
-        session.upload(library, target="model.so")
-        module = session.load_module("model.so")
-        return graph_executor.GraphModule(module["default"](session.cpu(0)))
+        return rpc.open_graph(session, library, "model.so")
     except tvm.error.TVMError as error:
         raise _failed(board, error) from error
 

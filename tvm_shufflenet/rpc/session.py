@@ -75,6 +75,18 @@ def set_threads(session: Any, threads: int, cores: tuple[int, ...] = ()) -> None
     pin(threads, ",".join(str(core) for core in cores))
 
 
+def open_graph(session: Any, library: str | bytearray, name: str) -> Any:
+    """Send a package's library, a file or its bytes, as `name`; return its graph, loaded there.
+
+    Raises:
+        tvm.error.TVMError: if the board cannot load it.
+    """
+    from tvm.contrib import graph_executor
+
+    session.upload(library, target=name)
+    return graph_executor.GraphModule(session.load_module(name)["default"](session.cpu(0)))
+
+
 def describe(session: Any) -> dict[str, Any]:
     """Return what the board says of itself; empty if its server is not ours."""
     try:

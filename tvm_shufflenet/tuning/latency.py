@@ -12,7 +12,7 @@ import numpy as np
 
 from tvm_shufflenet.boards import Measure
 from tvm_shufflenet.errors import BoardUnreachable
-from tvm_shufflenet.rpc.session import Link, connect, set_threads
+from tvm_shufflenet.rpc.session import Link, connect, open_graph, set_threads
 from tvm_shufflenet.tuning.phases import phase
 
 FUNCTION = "tvm_shufflenet.tuning.latency:measure_network"
@@ -49,13 +49,8 @@ def measure_network(job: NetworkJob) -> float:
 
 
 def _run(session: Any, job: NetworkJob) -> float:
-    from tvm.contrib import graph_executor
-
     set_threads(session, job.threads, job.cores)
-    session.upload(job.library)
-    library = session.load_module(Path(job.library).name)
-    device = session.cpu(0)
-    network = graph_executor.GraphModule(library["default"](device))
+    network, device = open_graph(session, job.library, Path(job.library).name), session.cpu(0)
     shape = tuple(int(extent) for extent in network.get_input(0).shape)
     values = np.random.default_rng(0).uniform(-1.0, 1.0, shape).astype("float32")
     network.set_input(0, values)
