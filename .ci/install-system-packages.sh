@@ -3,11 +3,12 @@
 # afterwards makes those tests fail, not skip.
 #   qemu-user       runs AArch64 programs, with plugins (QEMU 7.2)
 #   gcc, libc6-dev  build the plugin that counts, and link packages for this machine
-#   gcc-aarch64-linux-gnu  links packages for boards; without it ziglang from pip does
+#   gcc-aarch64-linux-gnu, libc6-dev-arm64-cross  link packages for boards; ziglang does too
 #   openssh-*       boards over SSH, against a server on loopback with temporary keys
 #   libgomp1        ncnn's and MNN's wheels load it
 set -eu
-packages="qemu-user gcc libc6-dev gcc-aarch64-linux-gnu openssh-client openssh-server libgomp1"
+packages="qemu-user gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  openssh-client openssh-server libgomp1"
 missing=""
 for package in $packages; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' \

@@ -15,11 +15,8 @@ from tvm_shufflenet.schedules.tiles import (
 )
 from tvm_shufflenet.schedules.window import (
     Window,
-    border_is_copied,
-    nearest,
-    padded,
-    schedule_padding,
-    unless_border,
+    in_nearest_row,
+    unless_border_row,
 )
 
 TASK = "depthwise.tvm_shufflenet"
@@ -31,7 +28,6 @@ def taps(data: Any, weight: Any, window: Window, run: int, blocks: int | None = 
     `weight` is (kh, kw, channels); `run` pixels of a row are accumulated side by side. With
     `blocks`, the sums are (pixels, blocks, channels of a block).
     """
-    copied = padded(data, window) if border_is_copied(current_machine(), window) else None
     kh = te.reduce_axis((0, window.kh), "kh")
     kw = te.reduce_axis((0, window.kw), "kw")
 
@@ -39,10 +35,8 @@ def taps(data: Any, weight: Any, window: Window, run: int, blocks: int | None = 
         n, h, w = window.place(p, run)
         c = within[-1] if blocks is None else within[0] * (channels // blocks) + within[1]
         row, column = h * window.stride + kh, w * window.stride + kw
-        if copied is not None:
-            return te.sum(copied[n, row, column, c] * weight[kh, kw, c], axis=[kh, kw])
-        tap = nearest(data, window, n, row, column, c)
-        return te.sum(tap * unless_border(weight[kh, kw, c], window, row, column), axis=[kh, kw])
+        tap = in_nearest_row(data, window, run, n, row, column, c)
+        return te.sum(tap * unless_border_row(weight[kh, kw, c], window, row), axis=[kh, kw])
 
     channels = int(data.shape[1])
     layout = (channels,) if blocks is None else (blocks, channels // blocks)
@@ -52,7 +46,8 @@ def taps(data: Any, weight: Any, window: Window, run: int, blocks: int | None = 
 def define_run(cfg: Any, window: Window) -> None:
     """Define how many pixels of a row are accumulated side by side."""
     machine = current_machine()
-    spare = machine.vector_registers - window.kh * window.kw - 2
+    weights = 1 if machine.fma_from_memory else window.kh * window.kw
+    spare = machine.vector_registers - weights - 2
     runs = [run for run in divisors(window.out_width) if run <= max(1, spare)]
     knob(cfg, "run", runs, max(run for run in runs if run <= 8))
 
@@ -84,8 +79,8 @@ def schedule_taps(s: Any, tensor: Any, run: int, width: int, window: Window | No
     s[tensor].vectorize(c_inner)
 
 
-def define_rows(cfg: Any, window: Window, channels: int) -> None:
-    """Define how many output rows are computed together.
+def define_rows(cfg: Any, window: Window, channels: int, *, matter: bool = True) -> None:
+    """Define how many output rows are computed together; by default one, if they do not `matter`.
 
     Many rows copy few borders twice; but every core wants a block, and a block's padded input and
     results should stay near the core. Small cores mostly share their second-level cache.
@@ -100,7 +95,8 @@ def define_rows(cfg: Any, window: Window, channels: int) -> None:
         block_bytes = 4 * channels * (inputs + count * window.out_width)
         return block_bytes <= 1024 * machine.l2_kib // part
 
-    knob(cfg, "rows", rows, max([count for count in rows if suits(count)] or rows[:1]))
+    most = max([count for count in rows if suits(count)] or rows[:1])
+    knob(cfg, "rows", rows, most if matter else 1)
 
 
 @autotvm.register_topi_compute(TASK)
@@ -139,19 +135,16 @@ def schedule_depthwise(cfg: Any, outs: list[Any]) -> Any:
     sums = next(t for t in output.op.input_tensors if t.op.name == "taps")
     s = te.create_schedule(output.op)
     run = cfg["run"].val
-    block, at = schedule_runs(s, output, cfg["rows"].val, run, width, window)
+    at = schedule_runs(s, output, cfg["rows"].val, run, width, window)
     s[sums].compute_at(s[output], at)
     schedule_taps(s, sums, run, width)
-    schedule_border(s, sums, s[output], block)
     return s
 
 
-def schedule_runs(
-    s: Any, output: Any, rows: int, run: int, width: int, window: Window
-) -> tuple[Any, Any]:
+def schedule_runs(s: Any, output: Any, rows: int, run: int, width: int, window: Window) -> Any:
     """Schedule an output in parallel blocks of `rows` rows, cut into runs and vectors.
 
-    Returns the loops over blocks and over runs.
+    Returns the loop over runs.
     """
     p, c = s[output].op.axis
     block, p = s[output].split(p, factor=rows * window.out_width)
@@ -161,12 +154,4 @@ def schedule_runs(
     s[output].parallel(block)
     s[output].unroll(p_inner)
     s[output].vectorize(c_inner)
-    return block, p_outer
-
-
-def schedule_border(s: Any, sums: Any, reader: Any, block: Any) -> None:
-    """Copy the rows of a block with their border, where `sums` slide over a copy."""
-    for source in sums.op.input_tensors:
-        if source.op.name == "padded":
-            s[source].compute_at(reader, block)
-            schedule_padding(s, source, vector_width(current_machine(), int(source.shape[3])))
+    return p_outer

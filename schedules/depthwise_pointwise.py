@@ -18,7 +18,6 @@ from tvm_shufflenet.schedules.channels import Source, written_in_order
 from tvm_shufflenet.schedules.depthwise import (
     define_rows,
     define_run,
-    schedule_border,
     schedule_taps,
     split_pixels,
     taps,
@@ -64,26 +63,32 @@ def depthwise_pointwise(
         groups=groups,
         depth=depth,
         block=block,
-        unrolls=(matmul.unrolls_of_vectors(machine, depth) if in_order else matmul.unrolls(depth)),
+        unrolls=(
+            matmul.unrolls_of_vectors(machine, depth)
+            if in_order
+            else matmul.unrolls_through(where, depth)
+        ),
     )
+    channels = int(data.shape[1])
+    # With more weights than depthwise results, it is the weights that are read once.
+    outer = groups * depth * block > window.pixels * channels
     define_run(cfg, window)
-    define_rows(cfg, window, int(data.shape[1]))
+    define_rows(cfg, window, channels, matter=not outer)
     matmul.define_space(
         cfg,
         shape,
         weight,
-        orders=(0,),
-        together=lambda config: int(config["rows"].val) * window.out_width,
+        outer=outer,
+        together=lambda config: _pixels_together(config, window),
     )
     weight = matmul.packed_for(weight, cfg)
-    tile, start = matmul.chosen_tile(cfg), matmul.beginning(bias, residual)
+    tile = matmul.chosen_tile(cfg)
     run = cfg["run"].val
     if in_order:
         sums = taps(data, taps_weight, window, run, where.shuffle)
-        accumulators = matmul.product(shape, tile, _in_order(sums, where, depth), weight, start)
+        read = _in_order(sums, where, depth)
     else:
         # Vectors are an axis of their own: whole ones are computed, though few lanes may be read.
-        channels = int(data.shape[1])
         width = vector_width(machine, channels)
         sums = taps(data, taps_weight, window, run, channels // width)
 
@@ -91,8 +96,18 @@ def depthwise_pointwise(
             position = where.position(g, k, depth)
             return sums[p, position // width, position % width]
 
-        accumulators = matmul.product(shape, tile, read, weight, start)
-    return matmul.epilogue(shape, tile, accumulators, None if residual is None else bias, relu)
+    return matmul.finished_product(shape, tile, read, weight, bias, residual, relu)
+
+
+def _pixels_together(cfg: Any, window: Window) -> int:
+    """Return how many pixels a block has: some rows, or all where channels are outermost.
+
+    Rows do not matter then, and only one count of them is let into the space.
+    """
+    rows = int(cfg["rows"].val)
+    if not cfg["channels_outer"].val:
+        return rows * window.out_width
+    return window.pixels if rows == 1 else 0
 
 
 def _in_order(sums: Any, where: Source, depth: int) -> Callable[[Any, Any, Any], Any]:
@@ -131,31 +146,42 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     window, where = Window(*geometry), Source(*source)
     s = te.create_schedule(output.op)
     accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
-    rows = cfg["rows"].val * window.out_width
+    rows = 0 if tile.channels_outer else cfg["rows"].val * window.out_width
     loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, rows)
+    block = loops.pixels if rows else None
     source_of = {t.op.name: t for t in accumulators.op.input_tensors}
     if "inputs" in source_of:
         inputs = source_of["inputs"]
         ordered = inputs.op.input_tensors[0]
         sums = ordered.op.input_tensors[0]
         matmul_loops.load_stage(s, inputs, accumulators, loops.reduction, tile)
-        s[ordered].compute_at(s[output], loops.pixels)
         width = vector_width(current_machine(), where.stride)
-        _schedule_ordered(s, ordered, sums, cfg["run"].val, width, window)
+        vectors = _schedule_ordered(s, ordered, sums, cfg["run"].val, width, window)
+        _place(s, ordered, vectors, output, block)
     else:
         buffer = source_of["taps"]
         # Accumulated in registers: in the buffer itself, LLVM must expect the input.
         sums = s.cache_write(buffer, "global")
         if where.contiguous(shape.depth):
             matmul_loops.load_together(s, buffer, accumulators, loops.reduction, tile)
-        s[buffer].compute_at(s[output], loops.pixels)
-        _schedule_buffer(s, buffer, sums, cfg["run"].val, window)
-    schedule_border(s, sums, s[output], loops.pixels)
+        vectors = _schedule_buffer(s, buffer, sums, cfg["run"].val, window)
+        _place(s, buffer, vectors, output, block)
     return s
 
 
-def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, window: Window) -> None:
-    """Write depthwise results, a run of pixels at a time, as they lie in the source."""
+def _place(s: Any, buffer: Any, vectors: Any, output: Any, block: Any | None) -> None:
+    """Compute the buffer for each block of the output's rows, or whole before the output."""
+    if block is None:
+        s[buffer].parallel(vectors)
+    else:
+        s[buffer].compute_at(s[output], block)
+
+
+def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, window: Window) -> Any:
+    """Write depthwise results, a run of pixels at a time, as they lie in the source.
+
+    Returns the loop over vectors, the outermost.
+    """
     p, vector, lane = s[buffer].op.axis
     row, p_outer, p_inner = split_pixels(s, buffer, p, run, window)
     s[buffer].reorder(vector, row, p_outer, p_inner, lane)
@@ -163,14 +189,14 @@ def _schedule_buffer(s: Any, buffer: Any, sums: Any, run: int, window: Window) -
     s[buffer].vectorize(lane)
     s[sums].compute_at(s[buffer], p_outer)
     schedule_taps(s, sums, run, int(buffer.shape[2]))
+    return vector
 
 
-def _schedule_ordered(
-    s: Any, ordered: Any, sums: Any, run: int, width: int, window: Window
-) -> None:
+def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int, window: Window) -> Any:
     """Write depthwise results, vectors along source channels, to where the product reads them.
 
     One vector of every block at a time: their sums for all pixels, and then they are interleaved.
+    Returns the outermost loop.
     """
     p, vector, lane, i = s[ordered].op.axis
     row, p_outer, p_inner = split_pixels(s, ordered, p, run, window)
@@ -185,3 +211,4 @@ def _schedule_ordered(
         s[sums].compute_at(s[ordered], p_outer)
         schedule_taps(s, sums, run, width)
     s[ordered].unroll(p_inner)
+    return vector if interleave.can_store(int(i.dom.extent)) else i

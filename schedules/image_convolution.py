@@ -14,14 +14,18 @@ from tvm import autotvm, te
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.tiles import current_machine
-from tvm_shufflenet.schedules.window import Window, padded_image
+from tvm_shufflenet.schedules.window import Window, image_reader
 
 TASK = "image_convolution.tvm_shufflenet"
 
 
 def stretch(machine: Machine, window: Window, pixels: int) -> int:
-    """Return how many vectors hold the inputs of a row below `pixels` outputs."""
-    return -(-((pixels - 1) * window.stride + window.kw) // machine.lanes)
+    """Return how many vectors hold the inputs of a row below `pixels` outputs.
+
+    They start a whole number of vectors left of the image, so that none is half in the border.
+    """
+    before = -window.border % machine.lanes
+    return -(-(before + (pixels - 1) * window.stride + window.kw) // machine.lanes)
 
 
 @autotvm.register_topi_compute(TASK)
@@ -50,9 +54,7 @@ def image_convolution(
         unrolls=(1, window.kw) if machine.fma_from_memory else (window.kw,),
         inputs=lambda pixels: stretch(machine, window, pixels),
     )
-    matmul.define_space(cfg, shape, weight)
-    # AutoTVM cannot count through the border, which is no plain compute.
-    cfg.add_flop(2 * shape.pixels * shape.depth * shape.block)
+    matmul.define_space(cfg, shape, weight, orders=(0,))
     weight = matmul.packed_for(weight, cfg)
     tile = matmul.chosen_tile(cfg)
     read = _reader(data, window, tile.pixels, machine)
@@ -72,28 +74,28 @@ def image_convolution(
 
 def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
     """Return x(pixel, channel, kh, kw), out of vectors of a row where those are worth loading."""
-    vectors = stretch(machine, window, pixels)
-    border = padded_image(data, window, vectors * machine.lanes, machine.lanes)
+    image = image_reader(data, window)
 
     def direct(p: Any, k: Any, kh: Any, kw: Any) -> Any:
         n, h, w = window.place(p, pixels)
-        return border[n, k, h * window.stride + kh, w * window.stride + kw]
+        return image(n, k, h * window.stride + kh, w * window.stride + kw)
 
     if machine.fma_from_memory:
         return direct
-    images, channels, height, _ = (int(extent) for extent in border.shape)
-    tiles = window.out_width // pixels
+    vectors, before = stretch(machine, window, pixels), -window.border % machine.lanes
+    height = (window.out_height - 1) * window.stride + window.kh
     segments = te.compute(
-        (images, channels, height, tiles, vectors, machine.lanes),
-        lambda n, k, h, tile, vector, lane: border[
-            n, k, h, tile * pixels * window.stride + vector * machine.lanes + lane
-        ],
+        (window.images, int(data.shape[1]), height, window.out_width // pixels, vectors,
+         machine.lanes),
+        lambda n, k, h, tile, vector, lane: image(
+            n, k, h, tile * pixels * window.stride + vector * machine.lanes + lane - before
+        ),
         name="segments",
-    )
+    )  # fmt: skip
 
     def segmented(p: Any, k: Any, kh: Any, kw: Any) -> Any:
         n, h, w = window.place(p, pixels)
-        x = w % pixels * window.stride + kw
+        x = before + w % pixels * window.stride + kw
         row = h * window.stride + kh
         return segments[n, k, row, w // pixels, x // machine.lanes, x % machine.lanes]
 
@@ -102,11 +104,13 @@ def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
 
 @autotvm.register_topi_schedule(TASK)
 def schedule_image_convolution(cfg: Any, outs: list[Any]) -> Any:
-    """Schedule the product; the border is a pass of its own before it."""
+    """Schedule the product, a row of pixels at a time."""
     output = outs[0]
     s = te.create_schedule(output.op)
     accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
-    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile)
+    *_, geometry, _relu = autotvm.task.get_workload(outs)
+    row = Window(*geometry).out_width
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, row)
     for source in accumulators.op.input_tensors:
         if source.op.name != "segments":
             continue

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm_shufflenet.boards import Machine
+from tvm_shufflenet.schedules.channels import Source
 from tvm_shufflenet.schedules.tiles import (
     Tile,
     best_tile,
@@ -24,6 +25,7 @@ from tvm_shufflenet.schedules.tiles import (
 
 AT_BIAS = 2  # a `relu` attribute: see `passes/carry_bias.py`
 _SHORT = 32  # steps
+_LONGEST = 16  # turns of a shuffle unrolled, in steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,35 +46,46 @@ def define_space(
     shape: Shape,
     weight: Any,
     orders: Sequence[int] = (0, 1),
+    outer: bool | None = None,
     together: Callable[[Any], int] | None = None,
 ) -> None:
     """Define the knobs of a matrix product: only tiles that fit the registers are in the space.
 
     A weight that is packed already leaves one channel tile. `together(cfg)` tells how many pixels
-    are computed in one block, which pixel tiles must divide too.
+    are computed in one block, which pixel tiles must divide too; a tile that does not divide all
+    pixels needs them all in one loop. `outer` is the default order of the loops; without, it is
+    by the size of the weights.
     """
     machine = current_machine()
     width = vector_width(machine, shape.block)
-    pixels, channels = pixel_tiles(shape.row, machine), channel_tiles(shape.block, width)
+    pixels = pixel_tiles(shape.row, machine, cut=shape.row == shape.pixels)
+    channels = channel_tiles(shape.block, width)
     if len(weight.shape) == 4:
         channels = [int(weight.shape[3])]
     pairs = [
         (p, c) for p in pixels for c in channels if fits(machine, shape.inputs(p), p, c, width)
     ]
-    pixels_of = together or (lambda _: shape.row)
-    default = [pair for pair in pairs if pixels_of(cfg) % pair[0] == 0]
-    best = best_tile(machine, default, width)
-    weights_bytes = 4 * shape.groups * shape.depth * shape.block
-    outer = int(weights_bytes > 1024 * machine.l1d_kib and 1 in orders)
+    if outer is None:
+        weights_bytes = 4 * shape.groups * shape.depth * shape.block
+        outer = weights_bytes > 1024 * machine.l1d_kib
+
+    def suits(config: Any, tile: int) -> bool:
+        if together is None:
+            return shape.row % tile == 0 or bool(config["channels_outer"].val)
+        count = together(config)
+        return count > 0 and (count % tile == 0 or count == shape.pixels)
+
+    knob(cfg, "channels_outer", list(orders), int(outer) if len(orders) > 1 else orders[0])
+    default = [pair for pair in pairs if suits(cfg, pair[0])]
+    best = best_tile(machine, default, width, shape.depth, shape.row)
     knob(cfg, "tile_pixels", pixels, best[0])
     knob(cfg, "tile_channels", channels, best[1])
     knob(cfg, "unroll", list(shape.unrolls), shape.unrolls[0 if machine.fma_from_memory else -1])
-    knob(cfg, "channels_outer", list(orders), outer if len(orders) > 1 else orders[0])
     if not cfg.is_fallback:
 
         def valid(entity: Any) -> bool:
             pair = entity["tile_pixels"].val, entity["tile_channels"].val
-            return pair in pairs and pixels_of(entity) % pair[0] == 0
+            return pair in pairs and suits(entity, pair[0])
 
         cfg.multi_filter(valid)
 
@@ -80,6 +93,18 @@ def define_space(
 def unrolls(steps: int) -> tuple[int, ...]:
     """Return how many of `steps` reduction steps, whose inputs lie side by side, to unroll."""
     return tuple(count for count in (1, 2, 4, 8) if steps % count == 0)
+
+
+def unrolls_through(source: Source, depth: int) -> tuple[int, ...]:
+    """Return how many reduction steps to unroll whose inputs are read through `source`.
+
+    Whole turns of the shuffle: the block an input lies in is then the same in every turn, and its
+    address advances by a constant, where it would otherwise be divided out for each step.
+    """
+    if source.shuffle == 1:
+        return unrolls(depth)
+    turns = tuple(source.shuffle * count for count in (1, 2, 4))
+    return tuple(steps for steps in turns if steps <= min(depth, _LONGEST)) or (1,)
 
 
 def unrolls_of_vectors(machine: Machine, depth: int) -> tuple[int, ...]:
@@ -123,12 +148,12 @@ def product(
     """Return the accumulators (pixels, groups, channel tiles, channels): [start +] Σ_k x·w.
 
     `read(p, g, k)` gives the k-th input of group g at pixel p, `start(p, c)` what the sum of
-    output channel c begins with.
+    output channel c begins with. Steps at the end that are not a whole `tile.unroll` are left.
     """
     from tvm import te
 
     weights = weight_reader(weight, tile.channels)
-    k = te.reduce_axis((0, shape.depth), "k")
+    k = te.reduce_axis((0, shape.depth - shape.depth % tile.unroll), "k")
 
     def total(p: Any, g: Any, t: Any, c: Any) -> Any:
         terms = read(p, g, k) * weights(g, t, k, c)
@@ -141,6 +166,29 @@ def product(
         total,
         name="accumulators",
     )
+
+
+def finished_product(
+    shape: Shape,
+    tile: Tile,
+    read: Callable[[Any, Any, Any], Any],
+    weight: Any,
+    bias: Any,
+    residual: Any | None,
+    relu: int,
+) -> Any:
+    """Return the output (pixels, groups·block) of a product: Σ_k x·w + bias [+ residual] [ReLU].
+
+    `read` as for `product`. Steps that are not a whole `tile.unroll` are left to the epilogue.
+    """
+    weights = weight_reader(weight, tile.channels)
+    accumulators = product(shape, tile, read, weight, beginning(bias, residual))
+    last = None if residual is None else bias
+
+    def term(p: Any, g: Any, t: Any, c: Any, k: int) -> Any:
+        return read(p, g, k) * weights(g, t, k, c)
+
+    return epilogue(shape, tile, accumulators, last, relu, term)
 
 
 def windowed_product(
@@ -176,17 +224,31 @@ def beginning(bias: Any, residual: Any | None) -> Callable[[Any, Any], Any]:
     return lambda p, c: bias[c] if residual is None else residual[p, c]
 
 
-def epilogue(shape: Shape, tile: Tile, accumulators: Any, bias: Any | None, relu: int) -> Any:
+def epilogue(
+    shape: Shape,
+    tile: Tile,
+    accumulators: Any,
+    bias: Any | None,
+    relu: int,
+    term: Callable[[Any, Any, Any, Any, int], Any] | None = None,
+) -> Any:
     """Return the output (pixels, groups·block): accumulators [+ bias] [then ReLU].
 
     `bias` is None where the accumulators began with it. With `relu` `AT_BIAS` it is the least
-    that an output may be, and is not added.
+    that an output may be, and is not added. `term(p, g, t, c, k)` gives the products of the steps
+    that were left to the epilogue.
     """
     from tvm import te, tir
 
+    left = range(shape.depth - shape.depth % tile.unroll, shape.depth)
+
     def finish(p: Any, c: Any) -> Any:
-        within = c % shape.block
-        value = accumulators[p, c // shape.block, within // tile.channels, within % tile.channels]
+        g, within = c // shape.block, c % shape.block
+        t, lane = within // tile.channels, within % tile.channels
+        value = accumulators[p, g, t, lane]
+        for k in left:
+            assert term is not None
+            value = value + term(p, g, t, lane, k)
         if bias is not None and relu == AT_BIAS:
             return te.max(value, bias[c])
         if bias is not None:

@@ -33,10 +33,11 @@ def schedule_product(
     p, c = s[output].op.axis
     g, c = s[output].split(c, factor=shape.block)
     t, c = s[output].split(c, factor=tile.channels)
+    if rows:
+        block, p = s[output].split(p, factor=rows)
     p, p_inner = s[output].split(p, factor=tile.pixels)
     c_outer, c_inner = s[output].split(c, factor=width)
     if rows:
-        block, p = s[output].split(p, factor=rows // tile.pixels)
         s[output].reorder(block, g, t, p, p_inner, c_outer, c_inner)
         s[output].parallel(block)  # a block of rows a core
         at, outer = p, block

@@ -41,15 +41,16 @@ def pointwise(
         groups=groups,
         depth=depth,
         block=block,
-        unrolls=matmul.unrolls(depth),
+        unrolls=matmul.unrolls_through(where, depth),
     )
     matmul.define_space(cfg, shape, weight)
     weight = matmul.packed_for(weight, cfg)
-    tile, start = matmul.chosen_tile(cfg), matmul.beginning(bias, residual)
-    accumulators = matmul.product(
-        shape, tile, lambda p, g, k: data[p, where.position(g, k, depth)], weight, start
-    )
-    return matmul.epilogue(shape, tile, accumulators, None if residual is None else bias, relu)
+
+    def read(p: Any, g: Any, k: Any) -> Any:
+        return data[p, where.position(g, k, depth)]
+
+    tile = matmul.chosen_tile(cfg)
+    return matmul.finished_product(shape, tile, read, weight, bias, residual, relu)
 
 
 @autotvm.register_topi_schedule(TASK)

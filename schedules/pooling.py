@@ -80,7 +80,7 @@ def schedule_pooling(cfg: Any, outs: list[Any]) -> Any:
     taps = next(t for t in output.op.input_tensors if t.op.name == "taps")
     columns = taps.op.input_tensors[0]
     s = te.create_schedule(output.op)
-    _, at = schedule_runs(s, output, cfg["rows"].val, cfg["run"].val, width, window)
+    at = schedule_runs(s, output, cfg["rows"].val, cfg["run"].val, width, window)
     for stage in (columns, taps):
         s[stage].compute_at(s[output], at)
         *outer, c = s[stage].op.axis

@@ -8,6 +8,8 @@ from typing import Any
 from tvm_shufflenet.boards import Machine, machine_of_model
 
 _STACK_BYTES = 1024  # TVM puts buffers of so many bytes on the heap, where LLVM cannot promote them
+_FEW_REGISTERS = 16
+_IDLE = 0.05
 _WEIGHTS = 3  # registers for weights on machines whose multiply-adds take registers only
 
 
@@ -63,20 +65,32 @@ def fits(machine: Machine, inputs: int, pixels: int, channels: int, width: int) 
     return pixels * rows + operands <= machine.vector_registers
 
 
-def loads_per_multiply_add(machine: Machine, pixels: int, channels: int, width: int) -> float:
-    """Return the loads that a tile issues for each of its vector multiply-adds."""
+def loads_per_multiply_add(
+    machine: Machine, pixels: int, channels: int, width: int, depth: int
+) -> float:
+    """Return what a tile's loads cost for each of its vector multiply-adds.
+
+    Weights of a tile are read anew for each tile of pixels: from the second-level cache, at twice
+    the cost, if they do not fit the first.
+    """
     rows = channels // width
     if machine.fma_from_memory:
-        return 1 / rows + 1 / pixels
+        near = 4 * depth * channels <= 1024 * machine.l1d_kib
+        return 1 / rows + (1 if near else 2) / pixels
     # Weights come in pairs (ldp), inputs four channels at a time.
     return 0.5 / pixels + 0.25 / rows
 
 
-def best_tile(machine: Machine, pairs: list[tuple[int, int]], width: int) -> tuple[int, int]:
-    """Return the (pixels, channels) tile with the fewest loads per multiply-add."""
-    return min(
-        pairs, key=lambda pair: (loads_per_multiply_add(machine, pair[0], pair[1], width), -pair[1])
-    )
+def best_tile(
+    machine: Machine, pairs: list[tuple[int, int]], width: int, depth: int, pixels: int
+) -> tuple[int, int]:
+    """Return the (pixels, channels) tile whose loads cost the least."""
+
+    def cost(pair: tuple[int, int]) -> tuple[float, int]:
+        idle = whole(pixels, pair[0]) / pixels
+        return idle * loads_per_multiply_add(machine, *pair, width, depth), -pair[1]
+
+    return min(pairs, key=cost)
 
 
 def channel_tiles(block: int, width: int) -> list[int]:
@@ -84,9 +98,22 @@ def channel_tiles(block: int, width: int) -> list[int]:
     return [tile * width for tile in divisors(block // width) if tile <= 12]
 
 
-def pixel_tiles(pixels: int, machine: Machine) -> list[int]:
-    """Return the pixel tiles worth trying: divisors that registers can hold."""
-    return [tile for tile in divisors(pixels) if tile <= machine.vector_registers - 4]
+def whole(pixels: int, tile: int) -> int:
+    """Return `pixels` rounded up to whole tiles."""
+    return -(-pixels // tile) * tile
+
+
+def pixel_tiles(pixels: int, machine: Machine, *, cut: bool) -> list[int]:
+    """Return the pixel tiles worth trying: divisors that registers can hold.
+
+    A small register file needs more choice (49 has no divisor but 7): with `cut`, tiles too of
+    which the last one is cut off, if that leaves few places idle.
+    """
+    most = machine.vector_registers - 4
+    if not cut or not machine.fma_from_memory or machine.vector_registers > _FEW_REGISTERS:
+        return [tile for tile in divisors(pixels) if tile <= most]
+    tiles = range(1, min(pixels, most) + 1)
+    return [tile for tile in tiles if whole(pixels, tile) <= (1 + _IDLE) * pixels]
 
 
 def knob(cfg: Any, name: str, candidates: list[int], default: int) -> None:

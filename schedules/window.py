@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from tvm_shufflenet.boards import Machine
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,6 @@ class Window:
         return row // self.out_height, row % self.out_height, first % runs * run + within
 
 
-def border_is_copied(machine: Machine, window: Window) -> bool:
-    """Tell whether windows slide over a copy with the border, or over the map itself.
-
-    A copy costs each pixel a load and a store; going without costs each run of output pixels some
-    conditions. They are cheaper where a run reads many pixels, or where vectors have masks or the
-    registers to spare for them: every core whose multiply-adds read memory.
-    """
-    return window.border > 0 and window.stride == 1 and not machine.fma_from_memory
-
-
 def nearest(data: Any, window: Window, n: Any, row: Any, column: Any, c: Any) -> Any:
     """Read a pixel, its place counted from the border's corner; for the border, the nearest.
 
@@ -65,6 +54,27 @@ def nearest(data: Any, window: Window, n: Any, row: Any, column: Any, c: Any) ->
     h = _clamped(row - window.border, window.height)
     w = _clamped(column - window.border, window.width)
     return data[(n * window.height + h) * window.width + w, c]
+
+
+def in_nearest_row(
+    data: Any, window: Window, run: int, n: Any, row: Any, column: Any, c: Any
+) -> Any:
+    """Read a pixel as `nearest` does, but zero left and right of the map.
+
+    What is marked as likely, loops over runs of `run` pixels are cut by: the first and the last
+    run of a row are then written out, and those between have no conditions.
+    """
+    from tvm import tir
+
+    runs = window.out_width // run
+    h, w = _clamped(row - window.border, window.height), column - window.border
+    left, right = w >= 0, w < window.width
+    inside = tir.all(
+        tir.likely(left) if runs > 1 else left,
+        tir.likely(right) if runs > 2 else right,  # of two runs, the first cut makes both single
+    )
+    value = data[(n * window.height + h) * window.width + w, c]
+    return tir.if_then_else(inside, value, tir.const(0, "float32"))
 
 
 def _clamped(position: Any, extent: int) -> Any:
@@ -79,12 +89,19 @@ def unless_border(factor: Any, window: Window, row: Any, column: Any) -> Any:
     It must not choose between the pixel and zero itself: TVM would then see that the place is
     within the map wherever it counts, drop the clamps, and read beyond the map.
     """
+    return _where(_where(factor, row, window.height, window), column, window.width, window)
+
+
+def unless_border_row(factor: Any, window: Window, row: Any) -> Any:
+    """Return `factor`, or zero for the border's rows; see `unless_border`."""
+    return _where(factor, row, window.height, window)
+
+
+def _where(factor: Any, place: Any, extent: int, window: Window) -> Any:
     from tvm import tir
 
-    for place, extent in ((row, window.height), (column, window.width)):
-        inside = tir.all(place >= window.border, place < extent + window.border)
-        factor = tir.Select(inside, factor, tir.const(0, "float32"))
-    return factor
+    inside = tir.all(place >= window.border, place < extent + window.border)
+    return tir.Select(inside, factor, tir.const(0, "float32"))
 
 
 def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> Any:
@@ -110,50 +127,23 @@ def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> An
     return te.compute((window.images, height, width, int(data.shape[1])), value, name="padded")
 
 
-def padded_image(data: Any, window: Window, beyond: int, lanes: int) -> Any:
-    """Return the NCHW image `data` with its border of zeros, still NCHW.
+def image_reader(data: Any, window: Window) -> Callable[..., Any]:
+    """Return x(image, channel, row, column) of an NCHW image with its border of zeros.
 
-    Rows are long enough that `beyond` pixels can be read from where any window starts. The loops
-    are written out: rows are copied in vectors of `lanes`, without a condition for each pixel.
+    Row and column count from the border's corner. The conditions are marked as likely: loops over
+    rows, and over runs of a row, are then cut where the border begins, and have none inside.
     """
-    from tvm import te, tir
+    from tvm import tir
 
-    height = (window.out_height - 1) * window.stride + window.kh
-    width = (window.out_width - 1) * window.stride + max(window.kw, beyond)
-    maps = window.images * int(data.shape[1])
-    inside = min(window.width, width - window.border)  # pixels of a row that are read
+    *_, height, width = (int(extent) for extent in data.shape)
 
-    def body(ins: list[Any], outs: list[Any]) -> Any:
-        builder = tir.ir_builder.create()
-        source, target = builder.buffer_ptr(ins[0]), builder.buffer_ptr(outs[0])
-        zero = tir.const(0, "float32")
+    def read(n: Any, k: Any, row: Any, column: Any) -> Any:
+        h, w = row - window.border, column - window.border
+        conditions = (h >= 0, h < height, w >= 0, w < width)
+        inside = tir.all(*(tir.likely(condition) for condition in conditions))
+        return tir.if_then_else(inside, data[n, k, h, w], tir.const(0, "float32"))
 
-        def fill(start: Any, count: int, value: Any) -> None:
-            vectors, rest = divmod(count, lanes)
-            if vectors:
-                with (
-                    builder.for_range(0, vectors, "vector") as vector,
-                    builder.for_range(0, lanes, "lane", kind="vectorize") as lane,
-                ):
-                    target[start + vector * lanes + lane] = value(vector * lanes + lane)
-            for last in range(rest):
-                target[start + vectors * lanes + last] = value(vectors * lanes + last)
-
-        with builder.for_range(0, maps * height, "row", kind="parallel") as row:
-            h = row % height - window.border
-            start = row * width
-            with builder.if_scope(tir.all(h >= 0, h < window.height)):
-                origin = (row // height * window.height + h) * window.width
-                fill(start, window.border, lambda _: zero)
-                fill(start + window.border, inside, lambda w: source[origin + w])
-                end = window.border + inside
-                fill(start + end, width - end, lambda _: zero)
-            with builder.else_scope():
-                fill(start, width, lambda _: zero)
-        return builder.get()
-
-    shape = (window.images, int(data.shape[1]), height, width)
-    return te.extern(shape, [data], body, name="padded_image", dtype="float32")
+    return read
 
 
 def schedule_padding(s: Any, tensor: Any, width: int) -> None:

@@ -37,9 +37,9 @@ _ZIG = {
 }
 _HOST = {"aarch64": "aarch64", "x86_64": "x86-64", "armv7l": "armv7"}  # platform.machine()
 _DEBIAN = {
-    "aarch64": "gcc-aarch64-linux-gnu",
-    "armv7": "gcc-arm-linux-gnueabihf",
-    "x86-64": "gcc",
+    "aarch64": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    "armv7": "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross",
+    "x86-64": "gcc libc6-dev",
 }
 # No build id: the same objects give the same bytes. -O2 is for the routines that zig links in.
 _OPTIONS = ("-O2", "-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,--as-needed")
@@ -135,9 +135,16 @@ def _find_gcc(arch: str) -> tuple[str, ...]:
     native = ("gcc", "cc") if _HOST.get(platform.machine()) == arch else ()
     for name in (*_GCC[arch], *native):
         path = shutil.which(name)
-        if path:
+        if path and _is_complete(path):
             return (path,)
     return ()
+
+
+def _is_complete(gcc: str) -> bool:
+    """Tell whether a compiler has the C library to link against; Debian packs it by itself."""
+    asked = (gcc, "-print-file-name=crti.o")
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return Path(found.stdout.strip()).is_absolute()
 
 
 def _find_zig(arch: str) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ def _stock_library(export: Export, board: Board) -> Path:
     """Compile with TVM's own schedules, untuned, for the board."""
     import torch
 
-    from tvm_shufflenet.compiler import PASS_CONFIG, load_tvm
+    from tvm_shufflenet.compiler import STOCK_PASS_CONFIG, load_tvm
     from tvm_shufflenet.linking import linker
 
     tvm = load_tvm()
@@ -166,7 +166,7 @@ def _stock_library(export: Export, board: Board) -> Path:
     if not library.exists():
         traced = torch.jit.load(export.torchscript)  # type: ignore[no-untyped-call]
         mod, params = relay.frontend.from_pytorch(traced, [("input", export.shape)])
-        with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+        with tvm.transform.PassContext(opt_level=3, config=STOCK_PASS_CONFIG):
             built = relay.build(mod, target=board.target(), params=params)
         partial = library.with_suffix(".partial.so")
         built.export_library(str(partial), fcompile=linker(board))

@@ -30,14 +30,14 @@ def build(export: Export, target_string: str, library: Path, link: Any = None) -
     """Compile an export with stock TVM into `library`, linked by `link` or the host's compiler."""
     import torch
 
-    from tvm_shufflenet.compiler import PASS_CONFIG, load_tvm
+    from tvm_shufflenet.compiler import STOCK_PASS_CONFIG, load_tvm
 
     tvm = load_tvm()
     from tvm import relay
 
     traced = torch.jit.load(export.torchscript)  # type: ignore[no-untyped-call]
     mod, params = relay.frontend.from_pytorch(traced, [("input", export.shape)])
-    with tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+    with tvm.transform.PassContext(opt_level=3, config=STOCK_PASS_CONFIG):
         built = relay.build(mod, target=tvm.target.Target(target_string), params=params)
     partial = library.with_suffix(".partial.so")
     built.export_library(str(partial), fcompile=link)
