@@ -146,9 +146,9 @@ def schedule_depthwise_pointwise(cfg: Any, outs: list[Any]) -> Any:
     window, where = Window(*geometry), Source(*source)
     s = te.create_schedule(output.op)
     accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
-    rows = 0 if tile.channels_outer else cfg["rows"].val * window.out_width
-    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, rows)
-    block = loops.pixels if rows else None
+    blocks = () if tile.channels_outer else (cfg["rows"].val * window.out_width,)
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, blocks)
+    block = loops.pixels if blocks else None
     source_of = {t.op.name: t for t in accumulators.op.input_tensors}
     if "inputs" in source_of:
         inputs = source_of["inputs"]

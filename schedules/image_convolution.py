@@ -109,8 +109,10 @@ def schedule_image_convolution(cfg: Any, outs: list[Any]) -> Any:
     s = te.create_schedule(output.op)
     accumulators, shape, tile = matmul_loops.shape_and_tile(cfg, output)
     *_, geometry, _relu = autotvm.task.get_workload(outs)
-    row = Window(*geometry).out_width
-    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, row)
+    window = Window(*geometry)
+    # An image by itself: its first and last rows are then the first and last of their loop.
+    blocks = (window.out_height * window.out_width, window.out_width)
+    loops = matmul_loops.schedule_product(s, output, accumulators, shape, tile, blocks)
     for source in accumulators.op.input_tensors:
         if source.op.name != "segments":
             continue

@@ -7,6 +7,7 @@ tile of `pixels` × `channels` accumulators.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,24 +24,27 @@ class Loops:
 
 
 def schedule_product(
-    s: Any, output: Any, accumulators: Any, shape: Shape, tile: Tile, rows: int = 0
+    s: Any, output: Any, accumulators: Any, shape: Shape, tile: Tile, blocks: Sequence[int] = ()
 ) -> Loops:
-    """Schedule `output` and its accumulators; `rows` > 0: blocks of that many pixels outermost.
+    """Schedule `output` and its accumulators.
 
-    With `rows`, a producer of the inputs can be computed once for each such block.
+    `blocks` are cut from the pixels first: blocks of so many pixels, and in them smaller ones. A
+    producer of the inputs can be computed once for each of the smallest, which cores share.
     """
     width = vector_width(current_machine(), shape.block)
     p, c = s[output].op.axis
     g, c = s[output].split(c, factor=shape.block)
     t, c = s[output].split(c, factor=tile.channels)
-    if rows:
-        block, p = s[output].split(p, factor=rows)
+    outermost = []
+    for size in blocks:
+        block, p = s[output].split(p, factor=size)
+        outermost.append(block)
     p, p_inner = s[output].split(p, factor=tile.pixels)
     c_outer, c_inner = s[output].split(c, factor=width)
-    if rows:
-        s[output].reorder(block, g, t, p, p_inner, c_outer, c_inner)
-        s[output].parallel(block)  # a block of rows a core
-        at, outer = p, block
+    if outermost:
+        s[output].reorder(*outermost, g, t, p, p_inner, c_outer, c_inner)
+        s[output].parallel(outermost[-1])
+        at, outer = p, outermost[-1]
     elif tile.channels_outer:
         s[output].reorder(g, t, p, p_inner, c_outer, c_inner)
         s[output].parallel(s[output].fuse(g, t))  # a tile's weights are read by one core only
