@@ -19,16 +19,22 @@ def channel_shuffle(data: Any, source: tuple[int, ...]) -> Any:
         shuffled = data[p, where.shuffled(block * where.size + within)]
         if where.size == where.stride:
             return shuffled
-        return tir.if_then_else(within < where.size, shuffled, tir.const(0, "float32"))
+        inside = tir.likely(within < where.size)
+        return tir.if_then_else(inside, shuffled, tir.const(0, "float32"))
 
-    return te.compute(data.shape, value, name="output")
+    return te.compute(data.shape, value, name="output", attrs={"source": list(source)})
 
 
 def schedule_channel_shuffle(outs: list[Any]) -> Any:
-    """One pixel after the other: a shuffle is scattered loads whatever the loops."""
+    """One pixel after the other, in whole turns of the shuffle: no address is divided out."""
     output = outs[0]
+    where = Source(*(int(value) for value in output.op.attrs["source"]))
     s = te.create_schedule(output.op)
-    s[output].parallel(output.op.axis[0])
+    p, m = output.op.axis
+    _, within = s[output].split(m, factor=where.stride)
+    _, step = s[output].split(within, factor=where.shuffle)
+    s[output].unroll(step)
+    s[output].parallel(p)
     return s
 
 
