@@ -53,6 +53,16 @@ def test_a_cross_gcc_is_preferred_and_makes_the_same_bytes_twice(tmp_path: Path)
     assert (tmp_path / "first.so").read_bytes() == (tmp_path / "second.so").read_bytes()
 
 
+def test_a_cross_gcc_without_the_c_library_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "aarch64-linux-gnu-gcc"
+    bare.write_text("#!/bin/sh\necho crti.o\n", encoding="ascii")  # as gcc says: not found
+    bare.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert "ziglang" in linker(load_board("rpi4b")).command
+
+
 def test_a_linker_goes_to_worker_processes_and_has_what_tvm_looks_for() -> None:
     made = pickle.loads(pickle.dumps(linker(load_board("rpi4b"))))
     assert made == linker(load_board("rpi4b"))
