@@ -11,6 +11,8 @@ import dataclasses
 import gc
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -34,6 +36,37 @@ def timed(work: Callable[[], object]) -> float:
 def resident_mb() -> float:
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+_START = """
+import sys, time
+start = time.perf_counter()
+from tvm_shufflenet.runtime import Model
+from tvm_shufflenet.runtime.library import load_runtime
+load_runtime()
+imported = time.perf_counter() - start
+pages = lambda: int(open("/proc/self/statm").read().split()[1])
+before = pages()
+with Model.load(sys.argv[1], threads=1) as model:
+    import numpy
+    model(numpy.zeros(model.manifest.input.shape, numpy.float32))
+    print(imported, before, pages())
+"""
+
+
+def starting(package: Path, repeat: int = 10) -> None:
+    """Import of the runtime, TVM's library included, in a new process; memory before and after."""
+    found = []
+    for _ in range(repeat):
+        command = [sys.executable, "-c", _START, str(package)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found.append([float(word) for word in said.split()])
+    seconds, imported, run = (statistics.median(column) for column in zip(*found, strict=True))
+    megabyte = 4096 / 1e6
+    print(
+        f"import: median {seconds * 1e3:.0f} ms of {repeat}, {imported * megabyte:.0f} MB "
+        f"resident; {run * megabyte:.0f} MB after one inference"
+    )
 
 
 def loading(package: Path, repeat: int = 20) -> None:
@@ -149,6 +182,7 @@ def main() -> None:
     parser.add_argument("--inferences", type=int, default=0, help="calls to make from 4 threads")
     options = parser.parse_args()
     load_runtime()
+    starting(options.package)
     loading(options.package)
     overhead(options.package)
     preprocessing(options.package)
