@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import autotvm, te
+from tvm import autotvm, te, tir
 
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.tiles import current_machine
-from tvm_shufflenet.schedules.window import Window, image_reader
+from tvm_shufflenet.schedules.window import Window, image_row, inside_row
 
 TASK = "image_convolution.tvm_shufflenet"
 
@@ -74,30 +74,42 @@ def image_convolution(
 
 def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
     """Return x(pixel, channel, kh, kw), out of vectors of a row where those are worth loading."""
-    image = image_reader(data, window)
+    zero = tir.const(0, "float32")
 
     def direct(p: Any, k: Any, kh: Any, kw: Any) -> Any:
         n, h, w = window.place(p, pixels)
-        return image(n, k, h * window.stride + kh, w * window.stride + kw)
+        exists, column = image_row(data, n, k, h * window.stride + kh - window.border)
+        w = w * window.stride + kw - window.border
+        inside = inside_row(window, pixels, w, 1, window.border)
+        return tir.if_then_else(tir.all(exists, inside), column(w), zero)
 
     if machine.fma_from_memory:
         return direct
-    vectors, before = stretch(machine, window, pixels), -window.border % machine.lanes
+    lanes = machine.lanes
+    vectors, before = stretch(machine, window, pixels), -window.border % lanes
+
+    def segment(n: Any, k: Any, row: Any, tile: Any, vector: Any, lane: Any) -> Any:
+        exists, column = image_row(data, n, k, row - window.border)
+        start = tile * (pixels * window.stride) + vector * lanes - before - window.border
+        w = start + lane
+        whole = inside_row(window, pixels, start, lanes, before + window.border)
+        partly = tir.all(exists, w >= 0, w < window.width)
+        rest = tir.if_then_else(partly, column(w), zero)
+        return tir.if_then_else(tir.all(exists, whole), column(w), rest)
+
     height = (window.out_height - 1) * window.stride + window.kh
+    tiles = window.out_width // pixels
     segments = te.compute(
-        (window.images, int(data.shape[1]), height, window.out_width // pixels, vectors,
-         machine.lanes),
-        lambda n, k, h, tile, vector, lane: image(
-            n, k, h, tile * pixels * window.stride + vector * machine.lanes + lane - before
-        ),
+        (window.images, int(data.shape[1]), height, tiles, vectors, lanes),
+        segment,
         name="segments",
-    )  # fmt: skip
+    )
 
     def segmented(p: Any, k: Any, kh: Any, kw: Any) -> Any:
         n, h, w = window.place(p, pixels)
         x = before + w % pixels * window.stride + kw
         row = h * window.stride + kh
-        return segments[n, k, row, w // pixels, x // machine.lanes, x % machine.lanes]
+        return segments[n, k, row, w // pixels, x // lanes, x % lanes]
 
     return segmented
 

@@ -59,22 +59,33 @@ def nearest(data: Any, window: Window, n: Any, row: Any, column: Any, c: Any) ->
 def in_nearest_row(
     data: Any, window: Window, run: int, n: Any, row: Any, column: Any, c: Any
 ) -> Any:
-    """Read a pixel as `nearest` does, but zero left and right of the map.
+    """Read a pixel as `nearest` does, but zero left and right of the map; see `inside_row`."""
+    from tvm import tir
 
-    What is marked as likely, loops over runs of `run` pixels are cut by: the first and the last
-    run of a row are then written out, and those between have no conditions.
+    h, w = _clamped(row - window.border, window.height), column - window.border
+    value = data[(n * window.height + h) * window.width + w, c]
+    inside = inside_row(window, run, w, 1, window.border)
+    return tir.if_then_else(inside, value, tir.const(0, "float32"))
+
+
+def inside_row(window: Window, run: int, first: Any, count: int, before: int) -> Any:
+    """Tell whether `count` columns from `first` on are in the map.
+
+    What is marked as likely, TVM cuts loops over runs of `run` pixels by: the first and the last
+    run of a row are then written out, and those between have no conditions. It must not mark what
+    more than one run on a side can see, or bounds of the loops within would depend on the run.
+    `before` is how many columns left of the map the first run reads.
     """
     from tvm import tir
 
-    runs = window.out_width // run
-    h, w = _clamped(row - window.border, window.height), column - window.border
-    left, right = w >= 0, w < window.width
-    inside = tir.all(
-        tir.likely(left) if runs > 1 else left,
-        tir.likely(right) if runs > 2 else right,  # of two runs, the first cut makes both single
-    )
-    value = data[(n * window.height + h) * window.width + w, c]
-    return tir.if_then_else(inside, value, tir.const(0, "float32"))
+    runs, step = window.out_width // run, run * window.stride
+    beyond = (window.out_width - 1) * window.stride + window.kw - window.border - window.width
+    left, right = first >= 0, first + count <= window.width
+    if runs > 1 and before <= step:
+        left = tir.likely(left)
+    if runs > 2 and beyond + count - 1 <= step:  # of two runs, the first cut makes both single
+        right = tir.likely(right)
+    return tir.all(left, right)
 
 
 def _clamped(position: Any, extent: int) -> Any:
@@ -127,23 +138,15 @@ def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> An
     return te.compute((window.images, height, width, int(data.shape[1])), value, name="padded")
 
 
-def image_reader(data: Any, window: Window) -> Callable[..., Any]:
-    """Return x(image, channel, row, column) of an NCHW image with its border of zeros.
+def image_row(data: Any, n: Any, k: Any, h: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return whether row h of an NCHW image exists, and how to read its columns.
 
-    Row and column count from the border's corner. The conditions are marked as likely: loops over
-    rows, and over runs of a row, are then cut where the border begins, and have none inside.
+    Marked as likely: a loop over rows is cut where the border begins.
     """
     from tvm import tir
 
-    *_, height, width = (int(extent) for extent in data.shape)
-
-    def read(n: Any, k: Any, row: Any, column: Any) -> Any:
-        h, w = row - window.border, column - window.border
-        conditions = (h >= 0, h < height, w >= 0, w < width)
-        inside = tir.all(*(tir.likely(condition) for condition in conditions))
-        return tir.if_then_else(inside, data[n, k, h, w], tir.const(0, "float32"))
-
-    return read
+    exists = tir.all(tir.likely(h >= 0), tir.likely(h < int(data.shape[2])))
+    return exists, lambda w: data[n, k, h, w]
 
 
 def schedule_padding(s: Any, tensor: Any, width: int) -> None:

@@ -150,3 +150,28 @@ def _fenced(values: np.ndarray, *, behind: bool) -> np.ndarray:
 
 def _is_tensor(argument: Any) -> bool:
     return isinstance(argument, tuple) and argument[:1] == ("TENSOR",)
+
+
+@pytest.mark.parametrize("width", [2, 30, 53, 106])
+@pytest.mark.parametrize("border", [1, 2])
+def test_every_first_convolution_can_be_built_for_aarch64(width: int, border: int) -> None:
+    """Loops are cut at the border: bounds of unrolled and vectorized loops must stay constant."""
+    tvm = load_tvm()
+    from tvm import autotvm
+
+    side = 2 * border + 1
+    window = Window(1, width, width, side, side, 2, border)
+    arguments = (
+        _tensor(1, 3, width, width),
+        _tensor(1, 3 * side * side, 8),
+        _tensor(8),
+        _geometry(window),
+        1,
+    )
+    target = load_board("rpi4b").target()
+    schedules.register()
+    task = autotvm.task.create("image_convolution.tvm_shufflenet", arguments, target)
+    space = task.config_space
+    for index in filter(space.is_index_valid, range(space.range_length)):
+        with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+            assert tvm.lower(*task.instantiate(space.get(index)))
