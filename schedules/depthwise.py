@@ -82,8 +82,8 @@ def schedule_taps(s: Any, tensor: Any, run: int, width: int, window: Window | No
 def define_rows(cfg: Any, window: Window, channels: int, *, matter: bool = True) -> None:
     """Define how many output rows are computed together; by default one, if they do not `matter`.
 
-    Many rows copy few borders twice; but every core wants a block, and a block's padded input and
-    results should stay near the core. Small cores mostly share their second-level cache.
+    Blocks of many rows share few rows of input; but every core wants a block, and a block's input
+    and results should stay near the core. Small cores mostly share their second-level cache.
     """
     machine, cores = current_machine(), current_cores()
     part = 3 if machine.fma_from_memory else 12
@@ -95,8 +95,8 @@ def define_rows(cfg: Any, window: Window, channels: int, *, matter: bool = True)
         block_bytes = 4 * channels * (inputs + count * window.out_width)
         return block_bytes <= 1024 * machine.l2_kib // part
 
-    most = max([count for count in rows if suits(count)] or rows[:1])
-    knob(cfg, "rows", rows, most if matter else 1)
+    largest = max([count for count in rows if suits(count)] or rows[:1])
+    knob(cfg, "rows", rows, largest if matter else 1)
 
 
 @autotvm.register_topi_compute(TASK)

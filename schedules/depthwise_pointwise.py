@@ -205,10 +205,12 @@ def _schedule_ordered(s: Any, ordered: Any, sums: Any, run: int, width: int, win
         s[ordered].tensorize(lane, interleave.stores(int(i.dom.extent), width))
         s[sums].compute_at(s[ordered], vector)
         schedule_taps(s, sums, run, width, window)
+        outermost = vector
     else:
         s[ordered].reorder(i, vector, row, p_outer, p_inner, lane)
         s[ordered].vectorize(lane)
         s[sums].compute_at(s[ordered], p_outer)
         schedule_taps(s, sums, run, width)
+        outermost = i
     s[ordered].unroll(p_inner)
-    return vector if interleave.can_store(int(i.dom.extent)) else i
+    return outermost

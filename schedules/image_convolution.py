@@ -14,7 +14,7 @@ from tvm import autotvm, te, tir
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.schedules import matmul, matmul_loops
 from tvm_shufflenet.schedules.tiles import current_machine
-from tvm_shufflenet.schedules.window import Window, image_row, inside_row
+from tvm_shufflenet.schedules.window import Window, inside_row, row_exists
 
 TASK = "image_convolution.tvm_shufflenet"
 
@@ -78,10 +78,9 @@ def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
 
     def direct(p: Any, k: Any, kh: Any, kw: Any) -> Any:
         n, h, w = window.place(p, pixels)
-        exists, column = image_row(data, n, k, h * window.stride + kh - window.border)
-        w = w * window.stride + kw - window.border
+        h, w = h * window.stride + kh - window.border, w * window.stride + kw - window.border
         inside = inside_row(window, pixels, w, 1, window.border)
-        return tir.if_then_else(tir.all(exists, inside), column(w), zero)
+        return tir.if_then_else(tir.all(row_exists(window, h), inside), data[n, k, h, w], zero)
 
     if machine.fma_from_memory:
         return direct
@@ -89,13 +88,13 @@ def _reader(data: Any, window: Window, pixels: int, machine: Machine) -> Any:
     vectors, before = stretch(machine, window, pixels), -window.border % lanes
 
     def segment(n: Any, k: Any, row: Any, tile: Any, vector: Any, lane: Any) -> Any:
-        exists, column = image_row(data, n, k, row - window.border)
+        h = row - window.border
         start = tile * (pixels * window.stride) + vector * lanes - before - window.border
         w = start + lane
         whole = inside_row(window, pixels, start, lanes, before + window.border)
-        partly = tir.all(exists, w >= 0, w < window.width)
-        rest = tir.if_then_else(partly, column(w), zero)
-        return tir.if_then_else(tir.all(exists, whole), column(w), rest)
+        exists, value = row_exists(window, h), data[n, k, h, w]
+        partly = tir.if_then_else(tir.all(exists, w >= 0, w < window.width), value, zero)
+        return tir.if_then_else(tir.all(exists, whole), value, partly)
 
     height = (window.out_height - 1) * window.stride + window.kh
     tiles = window.out_width // pixels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +99,7 @@ def unless_border(factor: Any, window: Window, row: Any, column: Any) -> Any:
     It must not choose between the pixel and zero itself: TVM would then see that the place is
     within the map wherever it counts, drop the clamps, and read beyond the map.
     """
-    return _where(_where(factor, row, window.height, window), column, window.width, window)
+    return _where(unless_border_row(factor, window, row), column, window.width, window)
 
 
 def unless_border_row(factor: Any, window: Window, row: Any) -> Any:
@@ -138,15 +137,14 @@ def padded(data: Any, window: Window, size: tuple[int, int] | None = None) -> An
     return te.compute((window.images, height, width, int(data.shape[1])), value, name="padded")
 
 
-def image_row(data: Any, n: Any, k: Any, h: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Return whether row h of an NCHW image exists, and how to read its columns.
+def row_exists(window: Window, h: Any) -> Any:
+    """Tell whether row h is in the map.
 
     Marked as likely: a loop over rows is cut where the border begins.
     """
     from tvm import tir
 
-    exists = tir.all(tir.likely(h >= 0), tir.likely(h < int(data.shape[2])))
-    return exists, lambda w: data[n, k, h, w]
+    return tir.all(tir.likely(h >= 0), tir.likely(h < window.height))
 
 
 def schedule_padding(s: Any, tensor: Any, width: int) -> None:
