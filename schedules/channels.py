@@ -8,6 +8,9 @@ from typing import Any
 from tvm_shufflenet.boards import Machine
 
 
+_GRAIN = 8  # float32 lanes of 256 bits
+
+
 @dataclass(frozen=True)
 class Source:
     """The channel blocks of a tensor and the shuffle to read it through.
@@ -45,6 +48,14 @@ class Source:
         if self.size == self.stride or self.size == self.channels:
             return channel
         return (channel // self.size) * self.stride + channel % self.size
+
+
+def grain(machine: Machine) -> int:
+    """Return the lanes that blocks of channels are whole multiples of: a vector, but 256 bits.
+
+    Of 512 bits, half a vector in the end is cheaper than lanes that compute padding.
+    """
+    return min(machine.lanes, _GRAIN)
 
 
 def written_in_order(machine: Machine, where: Source, depth: int) -> bool:

@@ -13,7 +13,7 @@ from tvm import autotvm, te, tir
 
 from tvm_shufflenet.boards import Machine
 from tvm_shufflenet.schedules import matmul, matmul_loops
-from tvm_shufflenet.schedules.tiles import current_machine
+from tvm_shufflenet.schedules.tiles import FEW_REGISTERS, current_machine
 from tvm_shufflenet.schedules.window import Window, inside_row, row_exists
 
 TASK = "image_convolution.tvm_shufflenet"
@@ -26,6 +26,16 @@ def stretch(machine: Machine, window: Window, pixels: int) -> int:
     """
     before = -window.border % machine.lanes
     return -(-(before + (pixels - 1) * window.stride + window.kw) // machine.lanes)
+
+
+def _inputs(machine: Machine, window: Window, pixels: int) -> int:
+    """Return the registers for a tile's inputs.
+
+    Neighboring taps share inputs. LLVM keeps those that it broadcast, and spills if it cannot.
+    """
+    if not machine.fma_from_memory:
+        return stretch(machine, window, pixels)
+    return pixels if machine.vector_registers > FEW_REGISTERS else 1
 
 
 @autotvm.register_topi_compute(TASK)
@@ -52,7 +62,7 @@ def image_convolution(
         depth=reduction,
         block=block,
         unrolls=(1, window.kw) if machine.fma_from_memory else (window.kw,),
-        inputs=lambda pixels: stretch(machine, window, pixels),
+        inputs=lambda machine, pixels: _inputs(machine, window, pixels),
     )
     matmul.define_space(cfg, shape, weight, orders=(0,))
     weight = matmul.packed_for(weight, cfg)

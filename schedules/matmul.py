@@ -20,12 +20,16 @@ from tvm_shufflenet.schedules.tiles import (
     fits,
     knob,
     pixel_tiles,
-    vector_width,
 )
 
 AT_BIAS = 2  # a `relu` attribute: see `passes/carry_bias.py`
 _SHORT = 32  # steps
 _LONGEST = 16  # turns of a shuffle unrolled, in steps
+
+
+def inputs_of_step(machine: Machine, pixels: int) -> int:
+    """Return the registers for inputs: one a pixel, or one that all pass through."""
+    return 1 if machine.fma_from_memory else pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class Shape:
     depth: int  # reduction: input channels of a group, times the window for a convolution
     block: int  # output channels of a group, padded to whole vectors
     unrolls: tuple[int, ...]  # reduction steps that may be unrolled
-    inputs: Callable[[int], int] = lambda pixels: pixels  # registers for a tile's inputs
+    inputs: Callable[[Machine, int], int] = inputs_of_step  # registers for a tile's inputs
 
 
 def define_space(
@@ -57,14 +61,11 @@ def define_space(
     by the size of the weights.
     """
     machine = current_machine()
-    width = vector_width(machine, shape.block)
     pixels = pixel_tiles(shape.row, machine, cut=shape.row == shape.pixels)
-    channels = channel_tiles(shape.block, width)
+    channels = channel_tiles(machine, shape.block)
     if len(weight.shape) == 4:
         channels = [int(weight.shape[3])]
-    pairs = [
-        (p, c) for p in pixels for c in channels if fits(machine, shape.inputs(p), p, c, width)
-    ]
+    pairs = [(p, c) for p in pixels for c in channels if fits(machine, shape.inputs(machine, p), p, c)]
     if outer is None:
         weights_bytes = 4 * shape.groups * shape.depth * shape.block
         outer = weights_bytes > 1024 * machine.l1d_kib
@@ -77,7 +78,7 @@ def define_space(
 
     knob(cfg, "channels_outer", list(orders), int(outer) if len(orders) > 1 else orders[0])
     default = [pair for pair in pairs if suits(cfg, pair[0])]
-    best = best_tile(machine, default, width, shape.depth, shape.row)
+    best = best_tile(machine, default, shape.depth, shape.row)
     knob(cfg, "tile_pixels", pixels, best[0])
     knob(cfg, "tile_channels", channels, best[1])
     knob(cfg, "unroll", list(shape.unrolls), shape.unrolls[0 if machine.fma_from_memory else -1])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm_shufflenet.schedules.matmul import Shape, chosen_tile
-from tvm_shufflenet.schedules.tiles import Tile, current_machine, vector_width
+from tvm_shufflenet.schedules.tiles import Tile, current_machine, row_width, vector_width
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def schedule_product(
     `blocks` are cut from the pixels first: blocks of so many pixels, and in them smaller ones. A
     producer of the inputs can be computed once for each of the smallest, which cores share.
     """
-    width = vector_width(current_machine(), shape.block)
+    width = row_width(current_machine(), tile.channels)
     p, c = s[output].op.axis
     g, c = s[output].split(c, factor=shape.block)
     t, c = s[output].split(c, factor=tile.channels)
@@ -40,7 +40,7 @@ def schedule_product(
         block, p = s[output].split(p, factor=size)
         outermost.append(block)
     p, p_inner = s[output].split(p, factor=tile.pixels)
-    c_outer, c_inner = s[output].split(c, factor=width)
+    c_outer, c_inner = s[output].split(c, factor=vector_width(current_machine(), tile.channels))
     if outermost:
         s[output].reorder(*outermost, g, t, p, p_inner, c_outer, c_inner)
         s[output].parallel(outermost[-1])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _Described = TypeVar("_Described", bound="DataclassInstance")
 
 LOCAL = "local"
+_WIDEST_BITS = 512
 TARGET_SCHEMA = 1
 
 
@@ -34,13 +35,18 @@ class Machine:
     vector_registers: int  # architectural SIMD registers
     l1d_kib: int  # data cache of one core
     l2_kib: int  # second-level cache a core can use
-    fma_per_cycle: int = 1  # vector multiply-adds started per cycle; for rooflines only
+    fma_per_cycle: int = 1  # vector multiply-adds started per cycle
     fma_from_memory: bool = False  # a multiply-add may read (and broadcast) an operand itself
 
     @property
     def lanes(self) -> int:
         """Float32 lanes of one vector register."""
         return self.vector_bits // 32
+
+    @property
+    def in_halves(self) -> bool:
+        """Whether a vector is computed in two halves, so that half a vector costs half."""
+        return self.vector_bits == _WIDEST_BITS and self.fma_per_cycle == 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ _CLASSES = {
     "x86-avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"),
     "x86-avx2": ("avx2", "fma"),
 }
+_CORES = {"znver4": "x86-zen4"}  # cores that are a class of their own, in LLVM's words
 
 
 def detect() -> Board:
@@ -34,14 +35,12 @@ def detect() -> Board:
     elif arch == "x86_64":
         target = load_tvm().target.Target(f"llvm -mcpu={cpu_name}")
         has = codegen.target_has_features
-        for name, needed in _CLASSES.items():
-            if has(list(needed), target):
-                base = load_board(name)
-                break
-        else:
+        classes = [name for name, needed in _CLASSES.items() if has(list(needed), target)]
+        if not classes:
             raise BoardError(
                 f"this machine's CPU ({cpu_name}) has no AVX2 and FMA; compile for a board instead"
             )
+        base = load_board(_CORES.get(cpu_name, classes[0]))
     else:
         raise BoardError(f"no schedules for this machine's architecture {arch!r}")
     cores = psutil.cpu_count(logical=False) or 1

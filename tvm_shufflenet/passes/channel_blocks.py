@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tvm_shufflenet.boards import Machine
-from tvm_shufflenet.schedules.channels import Source
+from tvm_shufflenet.schedules.channels import Source, grain
 
 _NARROWEST = 4  # lanes of the narrowest vector worth using
 _LONGEST_ROW = 7  # vectors that a register tile has at most beside a few pixels
@@ -65,14 +65,17 @@ class Flat:
 def block_stride(size: int, machine: Machine) -> int:
     """Return the lanes of a block of `size` channels.
 
-    Whole vectors, narrow ones for few channels, and a number of them that register tiles can
-    divide: a prime number above seven gets one vector more.
+    Whole vectors of up to 256 bits, narrow ones for few channels, and a number of them that
+    register tiles can divide: if there are many, but not into rows that are long enough, one or
+    two more.
     """
-    width = machine.lanes
+    width = grain(machine)
+    shortest = 2 if width == machine.lanes else 3  # vectors of a row worth a tile
     while width >= 2 * size and width > _NARROWEST:
         width //= 2
     vectors = -(-size // width)
-    if vectors > _LONGEST_ROW and all(vectors % tile for tile in range(2, _LONGEST_ROW + 1)):
+    rows = range(shortest, _LONGEST_ROW + shortest - 1)
+    while vectors >= rows.stop and all(vectors % row for row in rows):
         vectors += 1
     return vectors * width
 
