@@ -24,6 +24,7 @@ def register() -> dict[str, Kernel]:
     from tvm_shufflenet.compiler import load_tvm
 
     load_tvm()
+    from tvm_shufflenet.schedules import concatenation as join
     from tvm_shufflenet.schedules import convolution as conv
     from tvm_shufflenet.schedules import depthwise as dw
     from tvm_shufflenet.schedules import depthwise_pointwise as dwpw
@@ -42,7 +43,8 @@ def register() -> dict[str, Kernel]:
         "depthwise": (dw.depthwise, dw.schedule_depthwise),
         "pooling": (pool.pooling, pool.schedule_pooling),
         "channel_shuffle": (elementary.channel_shuffle, elementary.schedule_channel_shuffle),
-        "concatenation": (elementary.concatenation, elementary.schedule_concatenation),
+        "concatenation": (join.concatenation, join.schedule_concatenation),
+        "pooled_concatenation": (join.pooled_concatenation, join.schedule_concatenation),
         "global_mean": (elementary.global_mean, elementary.schedule_global_mean),
         "adaptive_mean": (elementary.adaptive_mean, elementary.schedule_adaptive_mean),
         "local_response_norm": (

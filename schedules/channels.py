@@ -7,7 +7,6 @@ from typing import Any
 
 from tvm_shufflenet.boards import Machine
 
-
 _GRAIN = 8  # float32 lanes of 256 bits
 
 

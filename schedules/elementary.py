@@ -38,47 +38,6 @@ def schedule_channel_shuffle(outs: list[Any]) -> Any:
     return s
 
 
-def concatenation(first: Any, second: Any, copies: tuple[tuple[int, int, int, int], ...]) -> Any:
-    """Join (pixels, channels) of two tensors into (pixels, channels) by a list of copies.
-
-    Args:
-        first: (pixels, channels).
-        second: (pixels, channels).
-        copies: (0 or 1 for the source, its first channel, the output's first channel, count),
-            in the order of the output, without gaps; source 2 fills with zeros.
-    """
-    pixels = int(first.shape[0])
-    channels = sum(copy[3] for copy in copies)
-
-    def body(ins: list[Any], outs: list[Any]) -> Any:
-        builder = tir.ir_builder.create()
-        sources = [builder.buffer_ptr(tensor) for tensor in ins]
-        target = builder.buffer_ptr(outs[0])
-        lanes = current_machine().lanes
-        with builder.for_range(0, pixels, "p", kind="parallel") as p:
-            for source, start, to, count in copies:
-                width = max(step for step in divisors(count) if step <= lanes)
-                inner = "vectorize" if width > 1 else "serial"
-                with (
-                    builder.for_range(0, count // width, "vector") as vector,
-                    builder.for_range(0, width, "lane", kind=inner) as lane,
-                ):
-                    c = vector * width + lane
-                    target[p, to + c] = (
-                        sources[source][p, start + c]
-                        if source < len(sources)
-                        else tir.const(0, "float32")
-                    )
-        return builder.get()
-
-    return te.extern((pixels, channels), [first, second], body, name="output", dtype="float32")
-
-
-def schedule_concatenation(outs: list[Any]) -> Any:
-    """The loops are part of the kernel."""
-    return te.create_schedule(outs[0].op)
-
-
 def global_mean(data: Any, images: int) -> Any:
     """Average each map: (images·pixels, channels) -> (images, channels)."""
     pixels = int(data.shape[0]) // images

@@ -65,7 +65,9 @@ def define_space(
     channels = channel_tiles(machine, shape.block)
     if len(weight.shape) == 4:
         channels = [int(weight.shape[3])]
-    pairs = [(p, c) for p in pixels for c in channels if fits(machine, shape.inputs(machine, p), p, c)]
+    pairs = [
+        (p, c) for p in pixels for c in channels if fits(machine, shape.inputs(machine, p), p, c)
+    ]
     if outer is None:
         weights_bytes = 4 * shape.groups * shape.depth * shape.block
         outer = weights_bytes > 1024 * machine.l1d_kib

@@ -162,7 +162,7 @@ def channel_shuffle(data: Array, source: Any) -> Array:
 
 
 def concatenation(first: Array, second: Array, copies: Any) -> Array:
-    """Join of two tensors by copies; see ``elementary.concatenation``."""
+    """Join of two tensors by copies; see ``concatenation.concatenation``."""
     zeros = np.zeros(first.shape)
     sources = (first, second)
     parts = [
@@ -170,6 +170,13 @@ def concatenation(first: Array, second: Array, copies: Any) -> Array:
         for source, start, _, count in copies
     ]
     return np.concatenate(parts, axis=1)
+
+
+def pooled_concatenation(
+    pooled: Array, second: Array, geometry: Any, copies: Any, relu: int
+) -> Array:
+    """Join of averages and a tensor; see ``concatenation.pooled_concatenation``."""
+    return concatenation(pooling(pooled, geometry, "average", relu), second, copies)
 
 
 def global_mean(data: Array, images: int) -> Array:
@@ -212,6 +219,7 @@ OPERATORS: dict[str, Callable[..., Array]] = {
     "pooling": pooling,
     "channel_shuffle": channel_shuffle,
     "concatenation": concatenation,
+    "pooled_concatenation": pooled_concatenation,
     "global_mean": global_mean,
     "adaptive_mean": adaptive_mean,
     "local_response_norm": local_response_norm,

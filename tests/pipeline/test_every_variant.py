@@ -33,8 +33,8 @@ _ONNX = (
 )
 _OURS = {
     "pointwise", "pointwise_add", "depthwise_pointwise", "depthwise_pointwise_add", "convolution",
-    "winograd", "image_convolution", "pooling", "concatenation", "global_mean", "adaptive_mean",
-    "local_response_norm",
+    "winograd", "image_convolution", "pooling", "pooled_concatenation", "global_mean",
+    "adaptive_mean", "local_response_norm",
 }  # fmt: skip
 # One vector width a network, in turn: the units of all of them are alike.
 _BOARDS = dict(

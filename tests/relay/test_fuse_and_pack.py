@@ -75,6 +75,41 @@ def test_a_residual_stays_with_the_fused_kernel() -> None:
     assert operators(mod)["depthwise_pointwise_add"] == 1
 
 
+@pytest.mark.parametrize("pooled_first", [True, False])
+def test_averages_are_taken_where_they_are_joined(pooled_first: bool) -> None:
+    def join(net: Any, x: Any) -> Any:
+        parts = [net.pool(y := net.before(x)), net.branch(y)]
+        return torch.relu(torch.cat(parts if pooled_first else parts[::-1], 1))
+
+    mod = _lowered(
+        join,
+        before=nn.Conv2d(3, 12, 1),
+        pool=nn.AvgPool2d(3, 2, padding=1),
+        branch=nn.Conv2d(12, 20, 3, 2, padding=1),
+    )
+    counted = operators(mod)
+    assert counted["pooled_concatenation"] == 1
+    assert not {"pooling", "concatenation", "nn.relu"} & set(counted)
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, padding=1), nn.AvgPool2d(3, 2, padding=1)])
+def test_a_largest_or_an_average_that_is_used_again_is_joined_as_it_is(pool: nn.Module) -> None:
+    def join(net: Any, x: Any) -> Any:
+        pooled = net.pool(y := net.before(x))
+        joined = torch.cat((pooled, net.branch(y)), 1)
+        return joined if isinstance(pool, nn.MaxPool2d) else net.after(joined) + pooled
+
+    mod = _lowered(
+        join,
+        before=nn.Conv2d(3, 12, 1),
+        pool=pool,
+        branch=nn.Conv2d(12, 20, 3, 2, padding=1),
+        after=nn.Conv2d(32, 12, 1),
+    )
+    counted = operators(mod)
+    assert (counted["pooling"], counted["concatenation"]) == (1, 1)
+
+
 def test_a_relu_between_the_two_keeps_them_apart() -> None:
     mod = _lowered(
         lambda net, x: net.after(torch.relu(net.between(net.before(x)))),

@@ -15,7 +15,7 @@ from tvm_shufflenet import schedules
 from tvm_shufflenet.boards import load_board
 from tvm_shufflenet.compiler import PASS_CONFIG, load_tvm
 from tvm_shufflenet.runtime.cpu import features_here
-from tvm_shufflenet.schedules import REFERENCES
+from tvm_shufflenet.schedules import REFERENCES, references
 from tvm_shufflenet.schedules.window import Window
 
 _DRAWN = 4  # configurations beside the default one
@@ -67,6 +67,12 @@ _CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
                                           _tensor(49, 96), _PLAIN, 2)),
     "padded, through the shuffle": ("pointwise", (_tensor(36, 36), _tensor(3, 10, 16), _tensor(48),
                                                   None, _PADDED, 1)),
+    "rows that end in half a vector": ("pointwise", (_tensor(49, 48), _tensor(3, 16, 40),
+                                                     _tensor(120), _tensor(49, 120), _PLAIN, 1)),
+    "short rows": ("pointwise", (_tensor(56, 48), _tensor(3, 16, 24), _tensor(72), None,
+                                 _SHUFFLED, 1)),
+    "logits": ("pointwise", (_tensor(1, 48), _tensor(1, 48, 1000), _tensor(1000), None,
+                             (1, 48, 48, 48), 0)),
     "two groups": ("convolution", (_maps(_EVEN, 32), _tensor(2, 9 * 16, 32), _tensor(64), None,
                                    _geometry(_EVEN), (1, 32, 16, 16), 1)),
     "a window of five": ("convolution", (_maps(_FIVE, 16), _tensor(1, 25 * 16, 16), _tensor(16),
@@ -81,6 +87,7 @@ _CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "channel by channel, stride 2": ("depthwise", (_maps(_ODD, 36), _tensor(3, 3, 36), _tensor(36),
                                                    _geometry(_ODD), 1)),
     "unit": ("depthwise_pointwise", _unit(_EVEN, _SHUFFLED, 3, 32, True)),
+    "unit, half a vector": ("depthwise_pointwise", _unit(_EVEN, (3, 72, 24, 24), 3, 40, True)),
     "unit, stride 2": ("depthwise_pointwise", _unit(_ODD, _SHUFFLED, 3, 16, False)),
     "unit, padded": ("depthwise_pointwise", _unit(_EVEN, _PADDED, 3, 16, True)),
     "unit of one block": ("depthwise_pointwise", _unit(_EVEN, (3, 60, 60, 64), 3, 16, False)),
@@ -93,11 +100,8 @@ _CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 def _boards() -> list[str]:
     """The boards for x86 whose code this machine can run."""
-    return [
-        name
-        for name, feature in (("x86-avx2", "avx2"), ("x86-avx512", "avx512f"))
-        if feature in features_here()
-    ]
+    needed = {"x86-avx2": "avx2", "x86-avx512": "avx512f", "x86-zen4": "avx512_bf16"}
+    return [name for name, feature in needed.items() if feature in features_here()]
 
 
 @pytest.mark.parametrize("board", _boards() or ["local"])
@@ -150,6 +154,34 @@ def _fenced(values: np.ndarray, *, behind: bool) -> np.ndarray:
 
 def _is_tensor(argument: Any) -> bool:
     return isinstance(argument, tuple) and argument[:1] == ("TENSOR",)
+
+
+@pytest.mark.parametrize("board", _boards() or ["local"])
+def test_averages_are_joined_with_another_map(board: str) -> None:
+    tvm = load_tvm()
+    from tvm import te
+
+    generator, copies = np.random.default_rng(0), ((0, 0, 0, 29), (1, 4, 29, 17), (2, 0, 46, 2))
+    window = _ODD
+    given = [
+        _fenced(generator.uniform(-1, 1, shape).astype("float32"), behind=behind)
+        for behind in (False, True)
+        for shape in ((window.height * window.width, 29), (window.pixels, 21))
+    ]
+    compute, schedule = schedules.register()["pooled_concatenation"]
+    target = load_board(board).target()
+    for relu in (0, 1):
+        with target, tvm.transform.PassContext(opt_level=3, config=PASS_CONFIG):
+            tensors = [te.placeholder(values.shape) for values in given[:2]]
+            output = compute(*tensors, _geometry(window), copies, relu)
+            kernel = tvm.build(schedule([output]), [*tensors, output], target=target)
+        for first, second in (given[:2], given[2:]):
+            result = tvm.nd.array(np.full((window.pixels, 48), np.nan, "float32"))
+            kernel(*map(tvm.nd.from_dlpack, (first, second)), result)
+            expected = references.pooled_concatenation(
+                first, second, _geometry(window), copies, relu
+            )
+            np.testing.assert_allclose(result.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("width", [2, 30, 53, 106])

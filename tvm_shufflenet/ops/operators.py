@@ -64,7 +64,7 @@ def _same(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
 
 
 def _concatenation(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
-    return shapes[0][0], sum(copy[3] for copy in attrs["copies"])
+    return shapes[1][0], sum(copy[3] for copy in attrs["copies"])
 
 
 def _global_mean(shapes: list[_Shape], attrs: _Attributes) -> _Shape:
@@ -110,6 +110,13 @@ OPERATORS: dict[str, Operator] = {
         Operator("marked_shuffle", ("data",), ("groups",), _same, False),
         Operator("channel_shuffle", ("data",), ("source",), _same, False),
         Operator("concatenation", ("first", "second"), ("copies",), _concatenation, False),
+        Operator(
+            "pooled_concatenation",
+            ("pooled", "second"),
+            ("geometry", "copies", "relu"),
+            _concatenation,
+            False,
+        ),
         Operator("global_mean", ("data",), ("images",), _global_mean, False),
         Operator("adaptive_mean", ("data",), ("geometry",), _adaptive_mean, False),
         Operator("local_response_norm", ("data",), ("size", "alpha", "bias"), _same, False),

@@ -12,6 +12,7 @@ from tvm_shufflenet.passes.carry_bias import CarryBias
 from tvm_shufflenet.passes.fold_batch_norm import FoldBatchNorm
 from tvm_shufflenet.passes.fold_constants import FoldConstants
 from tvm_shufflenet.passes.fuse_depthwise_pointwise import FuseDepthwisePointwise
+from tvm_shufflenet.passes.fuse_pooling_concatenation import FusePoolingConcatenation
 from tvm_shufflenet.passes.merge_channel_shuffle import MergeChannelShuffle
 from tvm_shufflenet.passes.recognize_channel_shuffle import RecognizeChannelShuffle
 from tvm_shufflenet.passes.recognize_local_response_norm import RecognizeLocalResponseNorm
@@ -51,6 +52,7 @@ def pipeline(options: PipelineOptions) -> tuple[Pass, ...]:
         ToChannelBlocks(options.machine),
         *merge,
         FuseDepthwisePointwise(),
+        FusePoolingConcatenation(),
         CarryBias(),
     )
 
