@@ -95,7 +95,7 @@ def _joined(
 
 
 def _pieces(count: int, lanes: int) -> list[tuple[int, int, int]]:
-    """Cut `count` channels into (first, vectors, lanes of each): whole vectors, then shorter ones."""
+    """Cut channels into (first, vectors, lanes of each): whole vectors, then shorter ones."""
     pieces, done, width = [], 0, lanes
     while done < count:
         if vectors := (count - done) // width:

@@ -108,8 +108,9 @@ def best_tile(
     """Return the (pixels, channels) tile that costs the least.
 
     Loads run beside multiply-adds where these take operands from memory: they cost most where
-    they are more. So does finishing: a row that ends with half a vector is stored in halves. Places that stay idle count: those of a tile that is cut off, lanes of a short
-    vector, and those in the shadow of a multiply-add that waits, where accumulators are few.
+    they are more. So does finishing: a row that ends with half a vector is stored in halves.
+    Places that stay idle count: those of a tile that is cut off, lanes of a short vector, and
+    those in the shadow of a multiply-add that waits, where accumulators are few.
     """
 
     def cost(pair: tuple[int, int]) -> tuple[float, int]:
