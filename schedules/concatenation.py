@@ -1,12 +1,14 @@
 """Joins of two maps along the channels, as the units with stride 2 end.
 
-Their loops are written out: what comes from where is known for every channel, so that none needs
-a condition.
+Their loops are written out: what comes from where is known for every channel, so that no channel
+needs a condition.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from tvm import te, tir
@@ -15,7 +17,7 @@ from tvm_shufflenet.schedules.tiles import current_machine
 from tvm_shufflenet.schedules.window import Window, nearest, unless_border
 
 _Copies = tuple[tuple[int, int, int, int], ...]
-_Read = Callable[[Any, Any], Any]  # pixel, channel -> value
+_Read = Callable[[Any, Any, Any], Any]  # buffer, pixel, channel -> value
 
 
 def concatenation(first: Any, second: Any, copies: _Copies) -> Any:
@@ -27,11 +29,7 @@ def concatenation(first: Any, second: Any, copies: _Copies) -> Any:
         copies: (0 or 1 for the source, its first channel, the output's first channel, count),
             in the order of the output, without gaps; source 2 fills with zeros.
     """
-
-    def reads(left: Any, right: Any) -> list[_Read]:
-        return [lambda p, c: left[p, c], lambda p, c: right[p, c]]
-
-    return _joined(first, second, copies, reads)
+    return _joined(first, second, copies)
 
 
 def pooled_concatenation(
@@ -47,37 +45,67 @@ def pooled_concatenation(
         relu: 1 to clamp the averages at zero.
     """
     window = Window(*geometry)
-    share = tir.const(1 / (window.kh * window.kw), "float32")
     taps = [(kh, kw) for kh in range(window.kh) for kw in range(window.kw)]
+    share = tir.const(1 / len(taps), "float32")
 
-    def reads(left: Any, right: Any) -> list[_Read]:
-        def average(p: Any, c: Any) -> Any:
-            n, h, w = window.place(p, 1)
-            total = tir.const(0, "float32")
-            for kh, kw in taps:
-                row, column = h * window.stride + kh, w * window.stride + kw
-                factor = unless_border(share, window, row, column)
-                total = total + nearest(left, window, n, row, column, c) * factor
-            return tir.max(total, tir.const(0, "float32")) if relu else total
+    def finished(average: Any) -> Any:
+        return tir.max(average, tir.const(0, "float32")) if relu else average
 
-        return [average, lambda p, c: right[p, c]]
+    def inside(left: Any, p: Any, c: Any) -> Any:
+        n, h, w = window.place(p, 1)
+        row, column = h * window.stride - window.border, w * window.stride - window.border
+        first = (n * window.height + row) * window.width + column
+        read = (left[first + kh * window.width + kw, c] for kh, kw in taps)
+        return finished(reduce(operator.add, read) * share)
 
-    return _joined(pooled, second, copies, reads)
+    def at_border(left: Any, p: Any, c: Any) -> Any:
+        n, h, w = window.place(p, 1)
+        places = [(h * window.stride + kh, w * window.stride + kw) for kh, kw in taps]
+        weighed = (
+            nearest(left, window, n, *place, c) * unless_border(share, window, *place)
+            for place in places
+        )
+        return finished(reduce(operator.add, weighed))
+
+    def whole(p: Any) -> Any:
+        _, h, w = window.place(p, 1)
+        row, column = h * window.stride, w * window.stride
+        last = (window.height + window.border, window.width + window.border)
+        return tir.all(
+            row >= window.border,
+            row + window.kh <= last[0],
+            column >= window.border,
+            column + window.kw <= last[1],
+        )
+
+    return _joined(pooled, second, copies, (whole, inside, at_border))
+
+
+def _copied(source: Any, p: Any, c: Any) -> Any:
+    return source[p, c]
 
 
 def _joined(
-    first: Any, second: Any, copies: _Copies, reads: Callable[[Any, Any], list[_Read]]
+    first: Any,
+    second: Any,
+    copies: _Copies,
+    choice: tuple[Callable[[Any], Any], _Read, _Read] | None = None,
 ) -> Any:
-    """Write each copy's channels, which `reads` of both buffers gives by source."""
+    """Write each copy's channels.
+
+    With `choice` (which pixels, how those read the first source, how others do) it is not copied.
+    """
     pixels = int(second.shape[0])
     channels = sum(count for *_, count in copies)
+    lanes = current_machine().lanes
 
     def body(ins: list[Any], outs: list[Any]) -> Any:
         builder = tir.ir_builder.create()
-        sources = reads(*(builder.buffer_ptr(tensor) for tensor in ins))
+        sources = [builder.buffer_ptr(tensor) for tensor in ins]
         target = builder.buffer_ptr(outs[0])
-        lanes = current_machine().lanes
-        with builder.for_range(0, pixels, "p", kind="parallel") as p:
+
+        def row(p: Any, of_first: _Read) -> None:
+            reads = (of_first, _copied)
             for source, start, to, count in copies:
                 for done, vectors, width in _pieces(count, lanes):
                     inner = "vectorize" if width > 1 else "serial"
@@ -86,9 +114,21 @@ def _joined(
                         builder.for_range(0, width, "lane", kind=inner) as lane,
                     ):
                         c = done + vector * width + lane
-                        filled = source < len(sources)
-                        zero = tir.const(0, "float32")
-                        target[p, to + c] = sources[source](p, start + c) if filled else zero
+                        target[p, to + c] = (
+                            reads[source](sources[source], p, start + c)
+                            if source < len(sources)
+                            else tir.const(0, "float32")
+                        )
+
+        with builder.for_range(0, pixels, "p", kind="parallel") as p:
+            if choice is None:
+                row(p, _copied)
+            else:
+                which, then, otherwise = choice
+                with builder.if_scope(which(p)):
+                    row(p, then)
+                with builder.else_scope():
+                    row(p, otherwise)
         return builder.get()
 
     return te.extern((pixels, channels), [first, second], body, name="output", dtype="float32")
