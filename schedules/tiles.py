@@ -11,11 +11,12 @@ from tvm_shufflenet.schedules.channels import grain
 _STACK_BYTES = 1024  # TVM puts buffers of so many bytes on the heap, where LLVM cannot promote them
 FEW_REGISTERS = 16
 _IDLE = 0.05
-_LATENCY = 4  # cycles of a multiply-add, and
-_FINISHING = 3  # instructions for each vector that is stored, counted as multiply-adds
-_LOADS_PER_CYCLE = 2  # loads beside it, where it takes operands from memory (x86)
 _LONGEST_ROW = 12  # vectors
 _WEIGHTS = 3  # registers for weights on machines whose multiply-adds take registers only
+# Of machines whose multiply-adds take operands from memory (x86):
+_LATENCY = 4  # cycles until a multiply-add's result can be added to
+_LOADS_PER_CYCLE = 2
+_FINISHING = 3  # instructions for each vector that is stored, counted as multiply-adds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +63,9 @@ def row_width(machine: Machine, channels: int) -> int:
     Where vectors are computed in halves, a short row is better of halves alone: 24 channels take
     the same time as 16 and 8, but leave no gaps.
     """
-    rest = channels % machine.lanes
-    short = machine.in_halves and channels < 2 * machine.lanes
-    if channels > machine.lanes > grain(machine) == rest and not short:
-        return machine.lanes
-    return vector_width(machine, channels)
+    half = grain(machine) < machine.lanes and channels % machine.lanes == grain(machine)
+    shortest = 2 * machine.lanes if machine.in_halves else machine.lanes
+    return machine.lanes if half and channels > shortest else vector_width(machine, channels)
 
 
 def vectors(machine: Machine, channels: int) -> int:
