@@ -8,7 +8,7 @@ from typing import Any
 from tvm_shufflenet import ops
 from tvm_shufflenet.passes.block_weights import through
 from tvm_shufflenet.passes.constants import constant, value_of
-from tvm_shufflenet.passes.users import count_users
+from tvm_shufflenet.passes.rewrite_calls import rewrite_calls
 from tvm_shufflenet.schedules.channels import Source
 
 
@@ -25,17 +25,7 @@ class FuseDepthwisePointwise:
 
     def __call__(self, mod: Any) -> Any:
         """Return the module with the pairs fused."""
-        from tvm import relay
-
-        mod = relay.transform.InferType()(mod)
-        users = count_users(mod["main"])
-
-        class Fuser(relay.ExprMutator):
-            def visit_call(self, call: Any) -> Any:
-                return _fused(call, users, self.visit) or super().visit_call(call)
-
-        mod["main"] = Fuser().visit(mod["main"])
-        return relay.transform.InferType()(mod)
+        return rewrite_calls(mod, _fused)
 
 
 def _fused(call: Any, users: dict[Any, int], visit: Any) -> Any | None:
