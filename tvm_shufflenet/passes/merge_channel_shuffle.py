@@ -14,6 +14,7 @@ import numpy as np
 
 from tvm_shufflenet import ops
 from tvm_shufflenet.passes.constants import constant, value_of
+from tvm_shufflenet.passes.rewrite_calls import rewrite_calls
 from tvm_shufflenet.passes.users import count_users
 from tvm_shufflenet.schedules.channels import Source
 
@@ -35,20 +36,7 @@ class MergeChannelShuffle:
 
     def __call__(self, mod: Any) -> Any:
         """Return the module with shuffles merged where that is possible."""
-        from tvm import relay
-
-        mod = relay.transform.InferType()(mod)
-        users = count_users(mod["main"])
-
-        class Merger(relay.ExprMutator):
-            def visit_call(self, call: Any) -> Any:
-                operator = ops.ours(call)
-                if operator is None or operator.name not in _READERS:
-                    return super().visit_call(call)
-                return _merged(call, users, self.visit) or super().visit_call(call)
-
-        mod["main"] = Merger().visit(mod["main"])
-        mod = relay.transform.InferType()(mod)
+        mod = rewrite_calls(mod, _merged)
         kept = _kept(mod["main"])
         return mod.with_attr(KEPT, kept) if kept else mod
 
@@ -61,7 +49,8 @@ def _sole(call: Any, operator: str, users: dict[Any, int]) -> bool:
 
 def _merged(reader: Any, users: dict[Any, int], visit: Any) -> Any | None:
     operator = ops.ours(reader)
-    assert operator is not None
+    if operator is None or operator.name not in _READERS:
+        return None
     attributes = ops.attributes_of(reader)
     data, between = reader.args[0], None
     if _sole(data, "depthwise", users):
