@@ -114,6 +114,7 @@ def depthwise(
         relu: 1 to clamp at zero.
     """
     window = Window(*geometry)
+    cfg.add_flop(2 * window.kh * window.kw * window.pixels * int(data.shape[1]))
     define_run(cfg, window)
     define_rows(cfg, window, int(data.shape[1]))
     sums = taps(data, weight, window, cfg["run"].val)

@@ -72,6 +72,7 @@ def depthwise_pointwise(
     channels = int(data.shape[1])
     # With more weights than depthwise results, it is the weights that are read once.
     outer = groups * depth * block > window.pixels * channels
+    cfg.add_flop(2 * window.kh * window.kw * window.pixels * channels)
     define_run(cfg, window)
     define_rows(cfg, window, channels, matter=not outer)
     matmul.define_space(

@@ -53,13 +53,15 @@ def define_space(
     outer: bool | None = None,
     together: Callable[[Any], int] | None = None,
 ) -> None:
-    """Define the knobs of a matrix product: only tiles that fit the registers are in the space.
+    """Define the work and the knobs of a product: only tiles that fit the registers are there.
 
     A weight that is packed already leaves one channel tile. `together(cfg)` tells how many pixels
     are computed in one block, which pixel tiles must divide too; a tile that does not divide all
     pixels needs them all in one loop. `outer` is the default order of the loops; without, it is
     by the size of the weights.
     """
+    # AutoTVM would count what reading a border or through a shuffle takes as well.
+    cfg.add_flop(2 * shape.pixels * shape.groups * shape.depth * shape.block)
     machine = current_machine()
     pixels = pixel_tiles(shape.row, machine, cut=shape.row == shape.pixels)
     channels = channel_tiles(machine, shape.block)

@@ -120,9 +120,10 @@ def network_of(
     )
     prepared = prepare(chosen)
 
-    def build(log: Path | None, library: Path) -> None:
+    def build(log: Path | None, library: Path) -> dict[str, str]:
         with_log = dataclasses.replace(chosen, log=log, untuned=log is None)
-        build_library(dataclasses.replace(prepared, options=with_log), library)
+        built = build_library(dataclasses.replace(prepared, options=with_log), library)
+        return {name: record for name, _, record in built.kernels if record is not None}
 
     stem = Path(model).stem if model.endswith(".onnx") else model
     return Network(

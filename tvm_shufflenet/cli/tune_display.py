@@ -104,6 +104,9 @@ def describe(event: Event) -> str:
             return f"the board is back after {event.after_s:.0f} s"
         case events.Choosing(candidates=count) if count > 1:
             return f"{event.task}: measuring the {count} fastest again, in turns"
+        case events.Settling():
+            number = "" if event.rank == 1 else f" (number {event.rank} of each task)"
+            return f"timing {event.kernels} kernels inside the network, in turns{number}"
     return ""
 
 
@@ -169,6 +172,8 @@ def _lines(result: TuneResult, unit: str) -> Iterator[str]:
         )
     if result.wrong or result.failed:
         yield f"not usable: {result.wrong} wrong, {result.failed} failed to build or run"
+    if result.defaults:
+        yield f"the default is the fastest inside the network: {', '.join(result.defaults)}"
     if result.untuned:
         yield f"without a verified record: {', '.join(result.untuned)}"
     shares = result.shares

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,12 @@ from typing import Any
 from tvm_shufflenet.boards import Board
 from tvm_shufflenet.errors import BoardUnreachable, ToolchainError
 from tvm_shufflenet.rpc.session import Link, wait_for
-from tvm_shufflenet.tuning import latency, measure, reference
-from tvm_shufflenet.tuning.pool import DONE, Job, Pool
+from tvm_shufflenet.tuning import kernel_times, latency, measure, reference
+from tvm_shufflenet.tuning.kernel_times import KernelTimes
+from tvm_shufflenet.tuning.pool import DONE, Finished, Job, Pool
 from tvm_shufflenet.tuning.work import UPLOAD_BYTES_PER_S, Subject, line
 
 _GRACE_S = 5.0
-_TURNS = 3  # times the whole network is measured without and with its log
 _REFERENCE_LIMIT_S = 600.0
 
 
@@ -55,46 +53,13 @@ class Calls:
             )
         subject.data, subject.reference = str(path), done.value
 
-    def latencies_s(
-        self, build: Callable[[Path | None, Path], object] | None, log: Path, scratch: Path
-    ) -> tuple[float | None, float | None]:
-        """Return the measured cost of a network without and with its log, in turns.
-
-        Raises:
-            BoardUnreachable: if the board is lost meanwhile.
-        """
-        if build is None:
-            return None, None
-        costs: dict[Path, list[float]] = {}
-        for name, applied in (("untuned", None), ("tuned", log)):
-            library = scratch / f"{name}.so"
-            build(applied, library)
-            costs[library] = []
-        # Counted instructions are the same every time.
-        for _ in range(_TURNS if self.board.measure.unit == "seconds" else 1):
-            for library, found in costs.items():
-                found.append(self.network_s(library))
-        before_s, after_s = (statistics.median(found) for found in costs.values())
-        return before_s, after_s
-
     def network_s(self, library: Path) -> float:
         """Return the measured cost of a network's library, see `Record.costs_s`.
 
         Raises:
             BoardUnreachable: if the board is lost meanwhile.
         """
-        upload_s = library.stat().st_size / UPLOAD_BYTES_PER_S
-        session_s = 2.0 * self.board.rpc.session_timeout_s + upload_s
-        job = latency.NetworkJob(
-            link=self.link,
-            library=str(library),
-            session_s=session_s,
-            threads=self.threads,
-            cores=self.board.run.core_mask,
-            options=self.board.measure,
-        )
-        limits = {"connect": session_s, "run": session_s + _GRACE_S}
-        done = self.pool.call(Job(latency.FUNCTION, (job,), limits))
+        done = self._run_networks(latency.FUNCTION, library)
         if done.outcome != DONE:
             raise BoardUnreachable(
                 f"the tuned network could not be timed on {self.board.name} ({done.message}); "
@@ -102,6 +67,33 @@ class Calls:
             )
         seconds: float = done.value
         return seconds
+
+    def kernel_times(self, *libraries: Path) -> tuple[KernelTimes, ...]:
+        """Return the time of every kernel of each network inside it, measured in turns.
+
+        Raises:
+            BoardUnreachable: if the board is lost, has too little memory, or its TVM has no
+                debug executor.
+        """
+        done = self._run_networks(kernel_times.FUNCTION, *libraries)
+        if done.outcome != DONE:
+            raise BoardUnreachable(done.message)
+        times: tuple[KernelTimes, ...] = done.value
+        return times
+
+    def _run_networks(self, function: str, *libraries: Path) -> Finished:
+        upload_s = sum(library.stat().st_size for library in libraries) / UPLOAD_BYTES_PER_S
+        session_s = 2.0 * self.board.rpc.session_timeout_s + upload_s
+        job = latency.NetworkJob(
+            link=self.link,
+            libraries=tuple(map(str, libraries)),
+            session_s=session_s,
+            threads=self.threads,
+            cores=self.board.run.core_mask,
+            options=self.board.measure,
+        )
+        limits = {"connect": session_s, "run": session_s + _GRACE_S}
+        return self.pool.call(Job(function, (job,), limits))
 
     def probe(self, register_s: float) -> dict[str, Any]:
         """Open a session and return what the board says of itself.

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tvm_shufflenet.tuning import verdicts
+from tvm_shufflenet.tuning import measure, verdicts
 from tvm_shufflenet.tuning.events import Observer, Warned
 from tvm_shufflenet.tuning.records import OK, Candidate, Record
 from tvm_shufflenet.tuning.station import Station
@@ -19,7 +19,10 @@ from tvm_shufflenet.tuning.work import Subject
 
 _ROUNDS = 3
 _CLOSE = 1.1  # what was slower than this times the fastest has no chance
-_UNSTABLE = 0.15  # spread of the winner's re-measured times that is worth a warning
+UNSTABLE = 0.15  # spread of repeated times that is worth a warning
+QUIET_IT = (
+    "quiet the board (other programs, governor 'performance', cooling) and run again with --resume"
+)
 
 
 def finalists(records: Sequence[Record], known: Mapping[str, Verdict], count: int) -> list[Record]:
@@ -91,13 +94,11 @@ def _warn_if_unstable(subject: Subject, costs: list[list[float]], observer: Obse
     if not costs:
         return
     winner = min(costs, key=statistics.median)
-    quartiles = statistics.quantiles(winner, n=4) if len(winner) > 1 else [winner[0]] * 3
-    spread = (quartiles[2] - quartiles[0]) / statistics.median(winner)
-    if spread > _UNSTABLE:
+    spread = measure.spread(winner)
+    if spread > UNSTABLE:
         observer(
             Warned(
                 message=f"{subject.name}: times of the best candidate spread by {spread:.0%}; "
-                "quiet the board (other programs, governor 'performance', cooling) and "
-                "run again with --resume"
+                f"{QUIET_IT}"
             )
         )

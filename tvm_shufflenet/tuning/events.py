@@ -86,7 +86,15 @@ class Choosing:
     candidates: int
 
 
-Event = Started | Trial | Progress | Warned | BoardLost | BoardBack | Choosing
+@dataclass(frozen=True, kw_only=True)
+class Settling:
+    """Candidates are timed inside the network, in turns with the default kernels."""
+
+    rank: int  # 1: the fastest of each task
+    kernels: int
+
+
+Event = Started | Trial | Progress | Warned | BoardLost | BoardBack | Choosing | Settling
 Observer = Callable[[Event], None]
 
 

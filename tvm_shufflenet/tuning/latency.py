@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tvm_shufflenet.boards import Measure
 from tvm_shufflenet.errors import BoardUnreachable
@@ -21,10 +24,10 @@ _REPEATS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkJob:
-    """A network's library and how to run it."""
+    """Libraries of one network and how to run them."""
 
     link: Link
-    library: str
+    libraries: tuple[str, ...]
     session_s: float
     threads: int
     cores: tuple[int, ...]
@@ -37,23 +40,39 @@ def measure_network(job: NetworkJob) -> float:
     Raises:
         BoardUnreachable: if the session cannot be opened or is lost.
     """
+    with network_session(job) as session:
+        return _run(session, job)
+
+
+@contextmanager
+def network_session(job: NetworkJob) -> Iterator[Any]:
+    """Give a session on the board for running `job`'s networks, as many threads as deployed.
+
+    Raises:
+        BoardUnreachable: if the session cannot be opened or is lost.
+    """
     import tvm
 
     phase("connect")
     session = connect(job.link, timeout_s=job.session_s)
     phase("run")
     try:
-        return _run(session, job)
+        set_threads(session, job.threads, job.cores)
+        yield session
     except tvm.error.TVMError as error:
         raise BoardUnreachable(f"{job.link} lost the network while it ran") from error
 
 
+def image_like(shape: Any) -> npt.NDArray[np.float32]:
+    """Return an input of the given shape: the same noise every time."""
+    extents = tuple(int(extent) for extent in shape)
+    return np.random.default_rng(0).uniform(-1.0, 1.0, extents).astype(np.float32)
+
+
 def _run(session: Any, job: NetworkJob) -> float:
-    set_threads(session, job.threads, job.cores)
-    network, device = open_graph(session, job.library, Path(job.library).name), session.cpu(0)
-    shape = tuple(int(extent) for extent in network.get_input(0).shape)
-    values = np.random.default_rng(0).uniform(-1.0, 1.0, shape).astype("float32")
-    network.set_input(0, values)
+    (library,) = job.libraries
+    network, device = open_graph(session, library, Path(library).name), session.cpu(0)
+    network.set_input(0, image_like(network.get_input(0).shape))
 
     def run(number: int, repeat: int) -> list[float]:
         evaluator = network.module.time_evaluator("run", device, number=number, repeat=repeat)

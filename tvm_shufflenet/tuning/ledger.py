@@ -103,13 +103,20 @@ class Ledger:
         before_s: float | None,
         after_s: float | None,
     ) -> TuneResult:
-        """Return what the run found; the tasks' times are those of the chosen records."""
+        """Return what the run found; the tasks' times are those of the records that stay."""
         log = Log(self.path, tuple(self.records))
         best = verdicts.best(log, self.known)
         counts = verdicts.tally(log.records, self.known)
+        groups = records.by_workload(log.records)
+        defaults = [
+            task
+            for task in self.tasks
+            if verdicts.default_is_best(groups.get(task.workload, ()), self.known)
+        ]
         served = {task.site for task in self.tasks if task.workload in best}
+        served |= {task.site for task in defaults}
         for workload, account in self.accounts.items():
-            chosen = best.get(workload)
+            chosen = best.get(workload) or self._fastest(groups.get(workload, ()))
             account.best_s = verdicts.cost_s(chosen, self.known) if chosen else math.inf
         return TuneResult(
             log=self.path,
@@ -118,6 +125,7 @@ class Ledger:
             measured=len(log.records),
             wrong=counts[verdicts.WRONG],
             failed=counts[verdicts.FAILED],
+            defaults=tuple(task.name for task in defaults),
             untuned=tuple(task.name for task in self.tasks if task.site not in served),
             estimate_s=self.budget.estimate_s(),
             before_s=before_s,
@@ -125,3 +133,8 @@ class Ledger:
             warnings=tuple(warnings),
             shares=shares,
         )
+
+    def _fastest(self, found: Sequence[Record]) -> Record | None:
+        """Return the fastest verified record, be the default faster inside the network or not."""
+        right = [r for r in found if verdicts.status(r, self.known) == verdicts.VERIFIED]
+        return min(right, key=lambda r: verdicts.cost_s(r, self.known), default=None)

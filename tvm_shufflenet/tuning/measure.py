@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,14 @@ def measure(job: RunJob) -> Measured:
         elapsed = time.monotonic() - start
     time.sleep(job.options.cooldown_s)
     return Measured(costs=costs, error=error, seconds=elapsed)
+
+
+def spread(costs: Sequence[float]) -> float:
+    """Return how far the middle half of repeated measurements lies apart, over their median."""
+    if len(costs) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(costs, n=4)
+    return (high - low) / statistics.median(costs)
 
 
 def is_wrong(error: float | None) -> bool:

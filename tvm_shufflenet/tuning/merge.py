@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ def write_best(source: Path, target: Path, board: Board | None = None) -> int:
     """
     log, known = records.read(source, board), verdicts.load(source)
     best = list(verdicts.best(log, known).values())
+    groups = records.by_workload(log.records).values()
+    if not best and any(verdicts.default_is_best(group, known) for group in groups):
+        raise RecordError(f"{source} has no record that is faster than the default kernels")
     if not best:
         raise RecordError(
             f"{source} has no verified record; run 'tvm-shufflenet logs verify {source}'"
@@ -70,10 +73,16 @@ def _check_kin(logs: Sequence[Log]) -> None:
 
 
 def _write(
-    target: Path, chosen: Iterable[Record], known: dict[str, Verdict], content: dict[str, Any]
+    target: Path, chosen: Iterable[Record], known: Mapping[str, Verdict], content: dict[str, Any]
 ) -> None:
     if target.exists():
         raise RecordError(f"{target} is there already; give another name")
+    write_chosen(target, chosen, known)
+    meta.save(target, content)
+
+
+def write_chosen(target: Path, chosen: Iterable[Record], known: Mapping[str, Verdict]) -> None:
+    """Write records and their verdicts as a log."""
     log, judge = LogWriter(target), VerdictWriter(target)
     try:
         for record in chosen:
@@ -83,4 +92,3 @@ def _write(
     finally:
         log.close()
         judge.close()
-    meta.save(target, content)

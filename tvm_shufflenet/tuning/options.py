@@ -44,7 +44,7 @@ class TuneOptions:
     builders: int = 0  # processes that build kernels; 0: one a core of this machine
     servers: int = 1  # board "local": servers that measure at the same time
     early_stop: int = 200  # trials of a task without improvement after which it gets no more
-    finalists: int = 3  # candidates of a task that are re-measured in turns at the end
+    finalists: int = 6  # candidates of a task that are measured again, in turns, at the end
     patience_s: float = 300.0  # how long the board may be away before the run ends
     build_limit_s: float = 30.0  # for one kernel
     seed: int = 0
@@ -90,6 +90,7 @@ class TuneResult:
     measured: int  # records in the log, with those of earlier runs
     wrong: int  # records whose kernel computed something else
     failed: int  # records whose kernel did not build or run
+    defaults: tuple[str, ...]  # tasks whose default kernel no record beats inside the network
     untuned: tuple[str, ...]  # tasks without a verified record
     estimate_s: float | None  # sum of the tasks' best times, weighted
     before_s: float | None  # measured time of one inference of the untuned network

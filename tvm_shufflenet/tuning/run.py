@@ -1,19 +1,18 @@
-"""The loop of a tuning run: propose, measure, write down, and choose at the end."""
+"""The loop of a tuning run: propose, measure, write down, and conclude."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tvm_shufflenet.tuning import choose, meta, records, verdicts
+from tvm_shufflenet.tuning import meta, records, verdicts
 from tvm_shufflenet.tuning.budget import Account
+from tvm_shufflenet.tuning.conclude import Conclusion
 from tvm_shufflenet.tuning.events import (
-    Choosing,
     Event,
     Observer,
     Progress,
@@ -29,14 +28,12 @@ from tvm_shufflenet.tuning.search import AnsorSearch, ConfigSearch, Search
 from tvm_shufflenet.tuning.station import Station
 from tvm_shufflenet.tuning.strategies import Knowledge
 from tvm_shufflenet.tuning.tasks import Network, Task, registry_entry
-from tvm_shufflenet.tuning.verdicts import VERIFIED
 from tvm_shufflenet.tuning.work import Outcome, Subject
 
 _BATCH = 12
 _ANSOR_ROUND = (8, 32)  # smallest and largest round; each costs seconds of search
 _CHOOSING_SHARE = 0.15  # of a time budget, kept for settling on the best
 _COMPARED_BYTES = 16e6  # with more input than this, only finalists are compared on a remote board
-_NEGLIGIBLE = 0.01  # tasks with a smaller share of the network's time are not measured again
 
 
 @dataclass
@@ -53,7 +50,6 @@ class Run:
     machine: dict[str, Any]  # what the board says of itself
     warnings: list[str] = field(default_factory=list)
     search_s: float = 0.0
-    choose_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.station.observer = self.observe
@@ -97,27 +93,27 @@ class Run:
             if size <= 0:
                 break
             self._batch(account, size)
-        self._choose()
+        conclusion = Conclusion(
+            self.network,
+            self.options,
+            self.tasks,
+            self.station,
+            self.ledger,
+            self.subjects,
+            self.scratch,
+            self.observe,
+        )
+        choose_s = conclusion.choose()
         clock = self.station.clock
         shares = Shares(
             search=self.search_s,
             build=clock.build,
             measure=clock.measure,
-            choose=self.choose_s,
+            choose=choose_s,
             wait=clock.wait,
             total=self.ledger.elapsed_s,
         )
-        before_s, after_s = self.station.calls.latencies_s(
-            self.network.build, self.options.log, self.scratch
-        )
-        if before_s is not None and after_s is not None and after_s > before_s:
-            self.observe(
-                Warned(
-                    message=f"with this log the network is {after_s / before_s:.2f} times as slow "
-                    "as without: kernels that are fast one by one need not be so together; go on "
-                    "with --resume, or compile with --untuned"
-                )
-            )
+        before_s, after_s = conclusion.latencies_s()
         return self.ledger.result(self.warnings, shares, before_s, after_s)
 
     def _announce(self) -> None:
@@ -255,26 +251,6 @@ class Run:
                 message=outcome.message,
             )
         )
-
-    def _choose(self) -> None:
-        """Settle on the best record of each task: measured again against its rivals, and right."""
-        began = time.monotonic()
-        shares = {row.name: row.share for row in self.ledger.table()}
-        noisy = self.network.board.measure.unit == "seconds"  # counts are the same every time
-        for task in self.tasks:
-            worth_it = noisy and shares[task.name] >= _NEGLIGIBLE
-            count = self.options.finalists if worth_it else 1
-            while rivals := self._finalists(task, count):
-                self.observe(Choosing(task=task.name, candidates=len(rivals)))
-                subject = self.subjects[task.workload]
-                known = self.ledger.known
-                choose.settle(self.station, subject, rivals, known, self.ledger.judge)
-                if any(verdicts.status(rival, known) == VERIFIED for rival in rivals):
-                    break
-        self.choose_s = time.monotonic() - began
-
-    def _finalists(self, task: Task, count: int) -> Sequence[Record]:
-        return choose.finalists(self.ledger.of_task(task), self.ledger.known, count)
 
     def _progress(self) -> Progress:
         elapsed = self.ledger.elapsed_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from tvm_shufflenet.tuning.history import autotvm_workload
 from tvm_shufflenet.tuning.options import check_tuner
 from tvm_shufflenet.tuning.records import ANSOR, AUTOTVM, Candidate
 
+# Builds the network into a library at the second path with the log at the first (None: untuned);
+# returns the key of the record that serves each kernel, by the kernel's function.
+BuildNetwork = Callable[[Path | None, Path], Mapping[str, str]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -26,9 +30,7 @@ class Network:
     board: Board
     target: Any  # tvm.target.Target of `board`
     params: Any = None  # parameters that are not bound
-    # Builds the network into a library at the second path with the log at the first (None:
-    # untuned); without it a run cannot tell what it won for the network as a whole.
-    build: Callable[[Path | None, Path], None] | None = None
+    build: BuildNetwork | None = None  # without it nothing is measured inside the network
 
 
 @dataclass(frozen=True, kw_only=True)

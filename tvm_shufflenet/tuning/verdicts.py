@@ -32,6 +32,8 @@ class Verdict:
     error: float | None = None  # largest difference over the reference's largest value
     reference: str = ""  # what it was compared with
     costs_s: tuple[float, ...] = ()  # re-measured in turns with its rivals; empty: not yet
+    # Its time inside the network over that of the default there, in turns; None: not measured.
+    in_network: float | None = None
 
     @property
     def cost_s(self) -> float | None:
@@ -119,17 +121,39 @@ def cost_s(record: Record, verdicts: Mapping[str, Verdict]) -> float:
 
 
 def best(log: Log, verdicts: Mapping[str, Verdict]) -> dict[str, Record]:
-    """Return the fastest verified record of each workload.
+    """Return the fastest verified record of each workload that is faster than the default.
 
-    Depends on the records and verdicts alone, so an interrupted and resumed run chooses as an
-    uninterrupted one would have.
+    Records that were timed inside the network go before those timed alone; where the fastest of
+    them is no faster than the default, the workload has none. Depends on the records and verdicts
+    alone, so an interrupted and resumed run chooses as an uninterrupted one would have.
     """
     chosen: dict[str, Record] = {}
     for workload, records in by_workload(log.records).items():
         usable = [record for record in records if status(record, verdicts) == VERIFIED]
+        placed = {r.key: ratio for r in usable if (ratio := in_network(r, verdicts)) is not None}
+        if placed:
+            key = min(placed, key=lambda key: (placed[key], key))
+            usable = [record for record in usable if record.key == key and placed[key] < 1.0]
         if usable:
             chosen[workload] = min(usable, key=lambda r: (cost_s(r, verdicts), r.key))
     return chosen
+
+
+def in_network(record: Record, verdicts: Mapping[str, Verdict]) -> float | None:
+    """Return a record's time inside the network over the default's; None if not measured."""
+    verdict = verdicts.get(record.key)
+    return verdict.in_network if verdict else None
+
+
+def default_is_best(records: Iterable[Record], verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether the records of one workload were timed in the network, and none beat the default."""
+    ratios = [
+        ratio
+        for record in records
+        if status(record, verdicts) == VERIFIED
+        and (ratio := in_network(record, verdicts)) is not None
+    ]
+    return bool(ratios) and min(ratios) >= 1.0
 
 
 def tally(records: Iterable[Record], verdicts: Mapping[str, Verdict]) -> dict[str, int]:
