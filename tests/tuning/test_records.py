@@ -153,6 +153,38 @@ def test_a_time_measured_again_replaces_the_lucky_one(tmp_path: Path) -> None:
     assert [record.key for record in best.values()] == [steady.key]
 
 
+def _placed(record: Record, ratio: float) -> Verdict:
+    return replace(_right(record), in_network=ratio)
+
+
+def test_what_was_timed_inside_the_network_goes_before_what_is_fast_alone(tmp_path: Path) -> None:
+    alone, slow_inside, fast_inside = _record(1, 1e-3), _record(2, 2e-3), _record(3, 3e-3)
+    path = _write(tmp_path / "log.json", alone, slow_inside, fast_inside)
+    _judge(path, _right(alone), _placed(slow_inside, 0.99), _placed(fast_inside, 0.9))
+    best = verdicts.best(records.read(path), verdicts.load(path))
+    assert [record.key for record in best.values()] == [fast_inside.key]
+
+
+def test_a_record_that_does_not_beat_the_default_inside_the_network_serves_nothing(
+    tmp_path: Path,
+) -> None:
+    fast_alone, other = _record(1, 1e-6), _record(2, 1e-3, workload=1)
+    path = _write(tmp_path / "log.json", fast_alone, other)
+    _judge(path, _placed(fast_alone, 1.0), _placed(other, 0.97))
+    log, known = records.read(path), verdicts.load(path)
+    assert [record.key for record in verdicts.best(log, known).values()] == [other.key]
+    assert verdicts.default_is_best([fast_alone], known)
+    assert not verdicts.default_is_best([other], known)
+    assert not verdicts.default_is_best([_record(5)], known)
+
+
+def test_a_log_in_which_every_default_is_the_fastest_has_nothing_to_ship(tmp_path: Path) -> None:
+    path = _write(tmp_path / "log.json", _record(1))
+    _judge(path, _placed(_record(1), 1.2))
+    with pytest.raises(RecordError, match="no record that is faster than the default"):
+        merge.write_best(path, tmp_path / "best.json")
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(1e-6, 1e-2)), min_size=1, max_size=20))
 def test_the_choice_does_not_depend_on_the_order_of_the_records(
     pairs: list[tuple[int, float]],

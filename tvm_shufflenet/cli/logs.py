@@ -48,8 +48,10 @@ def show_command(log: Path, board: str, as_json: bool) -> None:
                 "workload": workload,
                 "records": len(group),
                 **verdicts.tally(group, known),
+                "default_is_best": verdicts.default_is_best(group, known),
                 "best": chosen.key if chosen else None,
                 "cost_s": verdicts.cost_s(chosen, known) if chosen else None,
+                "in_network": verdicts.in_network(chosen, known) if chosen else None,
             }
         )
     if content.skipped:
@@ -79,12 +81,13 @@ def _print(log: Path, tuner: str, rows: list[dict[str, Any]], unit: str) -> None
 
     table = Table(title=f"{log}: {tuner or 'no records'}")
     table.add_column("workload", no_wrap=True, max_width=72)
-    for heading in ("records", "verified", "unverified", "wrong", "failed", "best"):
+    for heading in ("records", "verified", "unverified", "wrong", "failed", "best", "in network"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         counts = [str(row[name]) for name in ("verified", "unverified", "wrong", "failed")]
-        cost = cost_text(row["cost_s"], unit)
-        table.add_row(row["workload"], str(row["records"]), *counts, cost)
+        cost = "default" if row["default_is_best"] else cost_text(row["cost_s"], unit)
+        ratio = "-" if row["in_network"] is None else f"{row['in_network'] - 1:+.1%}"
+        table.add_row(row["workload"], str(row["records"]), *counts, cost, ratio)
     print_table(table)
 
 

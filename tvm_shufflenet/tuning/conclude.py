@@ -21,6 +21,8 @@ from tvm_shufflenet.tuning.work import Subject
 
 _NEGLIGIBLE = 0.01  # tasks with a smaller share of the network's time are not measured again
 
+_WORSE = 1.02  # times the untuned network's time that cannot be noise alone
+
 
 @dataclass
 class Conclusion:
@@ -98,7 +100,7 @@ class Conclusion:
         if self._whole is None:
             return None, None
         before_s, after_s = self._whole.latencies_s(self.options.log)
-        if after_s > before_s:
+        if after_s > _WORSE * before_s:
             self.observer(
                 Warned(
                     message=f"with this log the network is {after_s / before_s:.2f} times as slow "

@@ -10,7 +10,6 @@ import json
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tvm_shufflenet.errors import BoardUnreachable
@@ -39,7 +38,7 @@ def time_kernels(job: NetworkJob) -> tuple[KernelTimes, ...]:
             built without its debug executor.
     """
     with network_session(job) as session:
-        profiles = [_profile(session, library) for library in job.libraries]
+        profiles = [_profile(session, *numbered) for numbered in enumerate(job.libraries)]
         turns: list[list[list[tuple[str, float]]]] = [[] for _ in profiles]
         began = time.monotonic()
         while _go_on(len(turns[0]), time.monotonic() - began):
@@ -53,12 +52,13 @@ def _go_on(done: int, seconds: float) -> bool:
     return done < fewest or (done < most and seconds < _ENOUGH_S)
 
 
-def _profile(session: Any, library: str) -> Any:
+def _profile(session: Any, number: int, library: str) -> Any:
     """Load a library on the board; return what runs its network there, kernel by kernel."""
-    session.upload(library)
+    name = f"{number}.so"  # sending a file of the same name would change what was loaded before
+    session.upload(library, target=name)
     device = session.cpu(0)
     try:
-        graph = session.load_module(Path(library).name)["debug_create"]("default", device)
+        graph = session.load_module(name)["debug_create"]("default", device)
         profile = graph["profile_rpc"]
     except AttributeError as error:
         raise BoardUnreachable("its TVM has no debug executor") from error
