@@ -12,11 +12,14 @@ import torch
 from tests.arm.conftest import BOARD, NETWORK, run_cli
 from tvm_shufflenet import linking, models
 from tvm_shufflenet.boards import load_board
+from tvm_shufflenet.cli.tune import network_of
 from tvm_shufflenet.emulator import board as emulated
 from tvm_shufflenet.emulator.counting import count_instructions
 from tvm_shufflenet.errors import BoardError
 from tvm_shufflenet.rpc import session, started
 from tvm_shufflenet.rpc.tracker import Address
+from tvm_shufflenet.tuning.calls import Calls
+from tvm_shufflenet.tuning.pool import Pool
 
 pytestmark = pytest.mark.slow
 _LENGTH = 32768  # floats: so many that where buffers lie hardly changes what misses cost
@@ -102,6 +105,20 @@ def test_a_few_trials_of_a_tuner_make_a_package_that_is_right(
         expected = models.build(NETWORK)(torch.from_numpy(image)).numpy()
     scale = np.abs(expected).max()
     np.testing.assert_allclose(counts.output, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_kernels_are_timed_inside_their_network(tracker: Address, tmp_path: Path) -> None:
+    """With Arm's runtime; what QEMU takes for them means nothing."""
+    network = network_of(NETWORK, BOARD, (64, 64))
+    assert network.build is not None
+    library = tmp_path / "network.so"
+    network.build(None, library)
+    link = session.Link(address=tracker, key=network.board.rpc.key)
+    with Pool(1) as pool:
+        first, second = Calls(network.board, link, 1, pool).kernel_times(library, library)
+    assert first.names == second.names
+    assert "image_convolution" in first.names[0]
+    assert all(seconds > 0 for seconds in (*first.seconds, *second.seconds))
 
 
 def test_a_board_that_died_is_named_and_can_be_started_again(state: Path, tracker: Address) -> None:

@@ -105,8 +105,8 @@ def describe(event: Event) -> str:
         case events.Choosing(candidates=count) if count > 1:
             return f"{event.task}: measuring the {count} fastest again, in turns"
         case events.Settling():
-            number = "" if event.rank == 1 else f" (number {event.rank} of each task)"
-            return f"timing {event.kernels} kernels inside the network, in turns{number}"
+            which = f"number {event.rank} of each task" if event.rank else "the choice, together"
+            return f"timing {event.kernels} kernels inside the network, in turns: {which}"
     return ""
 
 

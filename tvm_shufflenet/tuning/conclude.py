@@ -73,6 +73,7 @@ class Conclusion:
                 finalists,
                 self.ledger.known,
                 self.ledger.judge,
+                best=self.ledger.best,
                 out_of_time=lambda: self.ledger.elapsed_s >= time_s,
             )
         return time.monotonic() - began
@@ -99,7 +100,7 @@ class Conclusion:
         """
         if self._whole is None:
             return None, None
-        before_s, after_s = self._whole.latencies_s(self.options.log)
+        before_s, after_s = self._whole.latencies_s(self.ledger.best(), self.ledger.known)
         if after_s > _WORSE * before_s:
             self.observer(
                 Warned(

@@ -90,7 +90,7 @@ class Choosing:
 class Settling:
     """Candidates are timed inside the network, in turns with the default kernels."""
 
-    rank: int  # 1: the fastest of each task
+    rank: int  # 1: the fastest of each task; 0: what was chosen, together
     kernels: int
 
 

@@ -1,7 +1,8 @@
 """Settling inside the network: a record must beat the default where its kernel will stand.
 
-The network is built without a log and with the finalists of each task, and both run on the board
-in turns, kernel by kernel. What is faster alone and slower there is not chosen.
+The network is built without a log and with candidates, and both run on the board in turns, kernel
+by kernel. First the finalists of the tasks, rank by rank; then what was chosen of them, together: a
+kernel may be fast at the expense of the one after it, which finds less in the caches.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tvm_shufflenet.tuning.tasks import BuildNetwork
 from tvm_shufflenet.tuning.verdicts import Verdict
 from tvm_shufflenet.tuning.work import Clock
 
+_PROOFS = 4  # times that the choice may change when it is timed together
 _TURNS = 5  # times the whole network is measured without and with its log
 
 
@@ -36,48 +38,72 @@ class WholeNetwork:
     scratch: Path
     observer: Observer
     _warned: bool = False
-    _built: dict[Path | None, tuple[Path, Mapping[str, str]]] = field(default_factory=dict)
+    _built: dict[frozenset[str], tuple[Path, Mapping[str, str]]] = field(default_factory=dict)
 
     def settle(
         self,
         finalists: Sequence[Sequence[Record]],
         known: Mapping[str, Verdict],
         keep: Callable[[Verdict], None],
+        best: Callable[[], Sequence[Record]],
         out_of_time: Callable[[], bool],
     ) -> None:
-        """Time the finalists of each task, fastest first, inside the network; keep the verdicts.
+        """Time candidates inside the network, and keep the verdicts.
 
-        The fastest of all tasks are timed together, then the second ones, and so on while there
-        is time. What cannot be timed there stays as it was measured alone, with a warning.
+        What cannot be timed there stays as it was measured alone, with a warning.
+
+        Args:
+            finalists: of each task, fastest first.
+            known: the verdicts so far, by record.
+            keep: takes in a new one.
+            best: what would be chosen now.
+            out_of_time: whether to leave it at the fastest of each task.
         """
-        for rank in range(max(map(len, finalists), default=0)):
-            if rank and out_of_time():
-                return
-            rivals = {some[rank].key: some[rank] for some in finalists if len(some) > rank}
-            self.observer(Settling(rank=rank + 1, kernels=len(rivals)))
-            log = self.scratch / f"finalists{rank}.json"
-            write_chosen(log, rivals.values(), known)
-            try:
-                ratios = self._ratios(log)
-            except BoardUnreachable as error:
-                self.observer(
-                    Warned(
-                        message=f"kernels could not be timed inside the network ({error}); "
-                        "they are chosen as they were measured one by one"
-                    )
+        try:
+            for rank in range(max(map(len, finalists), default=0)):
+                if not (rank and out_of_time()):
+                    rivals = [some[rank] for some in finalists if len(some) > rank]
+                    self.observer(Settling(rank=rank + 1, kernels=len(rivals)))
+                    self._judge(rivals, known, keep)
+            self._prove(known, keep, best)
+        except BoardUnreachable as error:
+            self.observer(
+                Warned(
+                    message=f"kernels could not be timed inside the network ({error}); "
+                    "they are chosen as they were measured before"
                 )
-                return
-            for key, ratio in ratios.items():
-                keep(replace(known[key], in_network=ratio))
+            )
 
-    def _ratios(self, log: Path) -> dict[str, float]:
-        """Return the time of each record's kernels over that of the defaults.
+    def _prove(
+        self,
+        known: Mapping[str, Verdict],
+        keep: Callable[[Verdict], None],
+        best: Callable[[], Sequence[Record]],
+    ) -> None:
+        """Time what is chosen together, until nothing is chosen that was not timed so."""
+        proven: set[str] = set()
+        for _ in range(_PROOFS):
+            chosen = best()
+            keys = {record.key for record in chosen}
+            if keys <= proven:
+                return
+            self.observer(Settling(rank=0, kernels=len(chosen)))
+            self._judge(chosen, known, keep)
+            proven |= keys
+
+    def _judge(
+        self,
+        rivals: Sequence[Record],
+        known: Mapping[str, Verdict],
+        keep: Callable[[Verdict], None],
+    ) -> None:
+        """Compare a network with the rivals to one without, kernel by kernel.
 
         Both networks are loaded twice, each first once: where its weights happen to lie is worth
         some percent to a kernel that reads many of them. The worse ratio counts, so that luck
         does not make a record look faster than the default.
         """
-        (default, _), (rival, served) = self._library(None), self._library(log)
+        (default, _), (rival, served) = self._library((), known), self._library(rivals, known)
         began = time.monotonic()
         before, after = self.calls.kernel_times(default, rival)
         after_again, before_again = self.calls.kernel_times(rival, default)
@@ -87,7 +113,8 @@ class WholeNetwork:
         self._warn_if_unstable([before, before_again])
         first = _ratios(before, after, served)
         second = _ratios(before_again, after_again, served)
-        return {key: max(first[key], second[key]) for key in first}
+        for key in first:
+            keep(replace(known[key], in_network=max(first[key], second[key])))
 
     def _warn_if_unstable(self, runs: Sequence[KernelTimes]) -> None:
         spread = max(run.spread for run in runs)
@@ -97,13 +124,15 @@ class WholeNetwork:
                 Warned(message=f"times of the untuned network spread by {spread:.0%}; {QUIET_IT}")
             )
 
-    def latencies_s(self, log: Path) -> tuple[float, float]:
-        """Return the measured cost of the network without and with `log`, in turns.
+    def latencies_s(
+        self, chosen: Sequence[Record], known: Mapping[str, Verdict]
+    ) -> tuple[float, float]:
+        """Return the measured cost of the network without and with its records, in turns.
 
         Raises:
             BoardUnreachable: if the board is lost meanwhile.
         """
-        libraries = [self._library(applied)[0] for applied in (None, log)]
+        libraries = [self._library(applied, known)[0] for applied in ((), chosen)]
         costs: list[list[float]] = [[] for _ in libraries]
         # Counted instructions are the same every time.
         for _ in range(_TURNS if self.calls.board.measure.unit == "seconds" else 1):
@@ -112,25 +141,37 @@ class WholeNetwork:
         before_s, after_s = map(statistics.median, costs)
         return before_s, after_s
 
-    def _library(self, log: Path | None) -> tuple[Path, Mapping[str, str]]:
-        """Build the network with `log`, once; return its library and which records serve it."""
-        if log not in self._built:
+    def _library(
+        self, applied: Sequence[Record], known: Mapping[str, Verdict]
+    ) -> tuple[Path, Mapping[str, str]]:
+        """Build the network with records, once; return its library and which serves what."""
+        keys = frozenset(record.key for record in applied)
+        if keys not in self._built:
             began = time.monotonic()
-            library = self.scratch / f"network{len(self._built)}.so"
-            self._built[log] = library, self.build(log, library)
+            name = f"network{len(self._built)}"
+            log = self.scratch / f"{name}.json" if applied else None
+            if log is not None:
+                alone = {key: replace(known[key], in_network=None) for key in keys}
+                write_chosen(log, applied, alone)
+            library = self.scratch / f"{name}.so"
+            self._built[keys] = library, self.build(log, library)
             self.clock.build += time.monotonic() - began
-        return self._built[log]
+        return self._built[keys]
 
 
 def _ratios(before: KernelTimes, after: KernelTimes, served: Mapping[str, str]) -> dict[str, float]:
-    default_s, rival_s = _by_record(before, served), _by_record(after, served)
-    return {key: rival_s[key] / default_s[key] for key in default_s}
+    """Return, for each record, the time of its kernels over that of the defaults.
 
-
-def _by_record(run: KernelTimes, served: Mapping[str, str]) -> dict[str, float]:
-    """Sum the times of the kernels that each record serves."""
-    totals: dict[str, float] = {}
-    for name, seconds in zip(run.names, run.seconds, strict=True):
-        if name in served:
-            totals[served[name]] = totals.get(served[name], 0.0) + seconds
-    return totals
+    To a record's kernels belong those that come right after one of them and are the same in both
+    networks: what they lose was lost by the record.
+    """
+    totals: dict[str, list[float]] = {}
+    record = None
+    for name, before_s, after_s in zip(before.names, before.seconds, after.seconds, strict=True):
+        previous, record = record, served.get(name)
+        answerable = record or previous
+        if answerable is not None:
+            total = totals.setdefault(answerable, [0.0, 0.0])
+            total[0] += before_s
+            total[1] += after_s
+    return {key: after_s / before_s for key, (before_s, after_s) in totals.items()}

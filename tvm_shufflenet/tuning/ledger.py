@@ -67,6 +67,11 @@ class Ledger:
         self._verdicts.append(verdict)
         self.known[verdict.key] = verdict
 
+    def best(self) -> tuple[Record, ...]:
+        """Return the records that would be chosen now."""
+        log = Log(self.path, tuple(self.records))
+        return tuple(verdicts.best(log, self.known).values())
+
     def of_task(self, task: Task) -> list[Record]:
         """Return the records of one task."""
         return records.by_workload(tuple(self.records)).get(task.workload, [])
