@@ -178,11 +178,17 @@ def test_a_record_that_does_not_beat_the_default_inside_the_network_serves_nothi
     assert not verdicts.default_is_best([_record(5)], known)
 
 
-def test_a_log_in_which_every_default_is_the_fastest_has_nothing_to_ship(tmp_path: Path) -> None:
-    path = _write(tmp_path / "log.json", _record(1))
-    _judge(path, _placed(_record(1), 1.2))
-    with pytest.raises(RecordError, match="no record that is faster than the default"):
-        merge.write_best(path, tmp_path / "best.json")
+def test_the_best_of_a_log_tells_where_the_default_is_the_fastest(tmp_path: Path) -> None:
+    far, near = _record(1), _record(2)
+    path = _write(tmp_path / "log.json", far, near)
+    _judge(path, _placed(far, 1.2), _placed(near, 1.01))
+    target = tmp_path / "best.json"
+    assert merge.write_best(path, target) == 1
+    (record,) = records.read(target).records
+    assert record.key == near.key
+    known = verdicts.load(target)
+    assert verdicts.default_is_best([record], known)
+    assert not verdicts.best(records.read(target), known)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(1e-6, 1e-2)), min_size=1, max_size=20))

@@ -65,6 +65,8 @@ def compile_command(
     log = first.history.log
     tuned = f"{served} of {len(first.kernels)} kernels tuned" if log else "untuned"
     source = f" ({log.name})" if log else ""
+    kept = len(first.history.defaults)
+    source += f", {kept} are fastest by default" if kept else ""
     click.echo(f"{output}: {model} for {first.prepared.board.name}, {tuned}{source}")
     if first.history.skipped:
         click.echo(f"note: {first.history.skipped}", err=True)

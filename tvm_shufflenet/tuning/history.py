@@ -37,6 +37,7 @@ class HistoryReport:
     log: Path | None
     tuner: str
     served: tuple[Served, ...]
+    defaults: tuple[str, ...]  # workloads whose default is faster than the log's records
     untuned: tuple[str, ...]  # workloads that could be tuned but had no verified record
     skipped: str = ""  # an unfinished last line of the log, if there was one
 
@@ -51,6 +52,7 @@ class Applied:
     skipped: str = ""
     best: dict[str, Record] = field(default_factory=dict)
     costs_s: dict[str, float] = field(default_factory=dict)
+    defaults: frozenset[str] = frozenset()  # workloads whose default no record beats
     asked: dict[str, tuple[str, bool]] = field(default_factory=dict)  # workload -> (site, served)
     derived: set[str] = field(default_factory=set)  # workloads in a layout that a template chose
 
@@ -62,9 +64,11 @@ class Applied:
     def report(self) -> HistoryReport:
         """Say what was served until now.
 
-        An operator may have several templates; it counts as untuned only if none was served.
+        An operator may have several templates; it counts as untuned only if none was served, and
+        none is known to lose against its default.
         """
         served_sites = {site for site, served in self.asked.values() if served}
+        served_sites |= {site for name, (site, _) in self.asked.items() if name in self.defaults}
         return HistoryReport(
             log=self.log,
             tuner=self.tuner,
@@ -73,6 +77,7 @@ class Applied:
                 for name, (_, served) in self.asked.items()
                 if served and name in self.best
             ),
+            defaults=tuple(name for name in self.asked if name in self.defaults),
             untuned=tuple(
                 name
                 for name, (site, served) in self.asked.items()
@@ -120,6 +125,11 @@ def apply(log: Path | None, board: Board) -> Iterator[Applied]:
             skipped=content.skipped,
             best=best,
             costs_s={name: verdicts.cost_s(record, known) for name, record in best.items()},
+            defaults=frozenset(
+                name
+                for name, group in records.by_workload(content.records).items()
+                if verdicts.default_is_best(group, known)
+            ),
         )
     context = _ansor_context(applied) if applied.tuner == ANSOR else _autotvm_context(applied)
     with context, _no_warnings():

@@ -121,7 +121,7 @@ class Ledger:
         served = {task.site for task in self.tasks if task.workload in best}
         served |= {task.site for task in defaults}
         for workload, account in self.accounts.items():
-            chosen = best.get(workload) or self._fastest(groups.get(workload, ()))
+            chosen = verdicts.fastest(groups.get(workload, ()), self.known)
             account.best_s = verdicts.cost_s(chosen, self.known) if chosen else math.inf
         return TuneResult(
             log=self.path,
@@ -138,8 +138,3 @@ class Ledger:
             warnings=tuple(warnings),
             shares=shares,
         )
-
-    def _fastest(self, found: Sequence[Record]) -> Record | None:
-        """Return the fastest verified record, be the default faster inside the network or not."""
-        right = [r for r in found if verdicts.status(r, self.known) == verdicts.VERIFIED]
-        return min(right, key=lambda r: verdicts.cost_s(r, self.known), default=None)

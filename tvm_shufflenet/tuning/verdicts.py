@@ -123,20 +123,28 @@ def cost_s(record: Record, verdicts: Mapping[str, Verdict]) -> float:
 def best(log: Log, verdicts: Mapping[str, Verdict]) -> dict[str, Record]:
     """Return the fastest verified record of each workload that is faster than the default.
 
-    Records that were timed inside the network go before those timed alone; where the fastest of
-    them is no faster than the default, the workload has none. Depends on the records and verdicts
-    alone, so an interrupted and resumed run chooses as an uninterrupted one would have.
+    Depends on the records and verdicts alone, so an interrupted and resumed run chooses as an
+    uninterrupted one would have.
     """
-    chosen: dict[str, Record] = {}
-    for workload, records in by_workload(log.records).items():
-        usable = [record for record in records if status(record, verdicts) == VERIFIED]
-        placed = {r.key: ratio for r in usable if (ratio := in_network(r, verdicts)) is not None}
-        if placed:
-            key = min(placed, key=lambda key: (placed[key], key))
-            usable = [record for record in usable if record.key == key and placed[key] < 1.0]
-        if usable:
-            chosen[workload] = min(usable, key=lambda r: (cost_s(r, verdicts), r.key))
-    return chosen
+    groups = by_workload(log.records)
+    found = {workload: fastest(records, verdicts) for workload, records in groups.items()}
+    return {
+        workload: record
+        for workload, record in found.items()
+        if record is not None and not _loses(record, verdicts)
+    }
+
+
+def fastest(records: Iterable[Record], verdicts: Mapping[str, Verdict]) -> Record | None:
+    """Return the fastest verified record of one workload, be the default faster or not.
+
+    Records that were timed inside the network go before those timed alone.
+    """
+    usable = [record for record in records if status(record, verdicts) == VERIFIED]
+    placed = [(r, ratio) for r in usable if (ratio := in_network(r, verdicts)) is not None]
+    if placed:
+        return min(placed, key=lambda pair: (pair[1], pair[0].key))[0]
+    return min(usable, key=lambda r: (cost_s(r, verdicts), r.key), default=None)
 
 
 def in_network(record: Record, verdicts: Mapping[str, Verdict]) -> float | None:
@@ -147,13 +155,13 @@ def in_network(record: Record, verdicts: Mapping[str, Verdict]) -> float | None:
 
 def default_is_best(records: Iterable[Record], verdicts: Mapping[str, Verdict]) -> bool:
     """Whether the records of one workload were timed in the network, and none beat the default."""
-    ratios = [
-        ratio
-        for record in records
-        if status(record, verdicts) == VERIFIED
-        and (ratio := in_network(record, verdicts)) is not None
-    ]
-    return bool(ratios) and min(ratios) >= 1.0
+    record = fastest(records, verdicts)
+    return record is not None and _loses(record, verdicts)
+
+
+def _loses(record: Record, verdicts: Mapping[str, Verdict]) -> bool:
+    ratio = in_network(record, verdicts)
+    return ratio is not None and ratio >= 1.0
 
 
 def tally(records: Iterable[Record], verdicts: Mapping[str, Verdict]) -> dict[str, int]:
