@@ -13,6 +13,8 @@ from tvm_shufflenet.cli.tune import network_of
 from tvm_shufflenet.tuning import records, verdicts
 from tvm_shufflenet.tuning.embedded import Embedded
 from tvm_shufflenet.tuning.events import Event, Settling, Warned
+from tvm_shufflenet.tuning.in_network import ratios
+from tvm_shufflenet.tuning.kernel_times import KernelTimes
 from tvm_shufflenet.tuning.options import TuneOptions
 from tvm_shufflenet.tuning.records import LogWriter, Record
 from tvm_shufflenet.tuning.tasks import Network, Task, extract
@@ -68,6 +70,14 @@ def test_a_record_that_is_slower_inside_the_network_than_the_default_is_not_chos
     assert not result.untuned
     assert not verdicts.best(records.read(log), verdicts.load(log))
     assert any(isinstance(event, Settling) for event in events)
+
+
+def test_a_record_answers_for_the_kernel_after_its_own() -> None:
+    names = ("first", "tuned", "next", "tuned", "rival", "last")
+    before = KernelTimes(names=names, seconds=(9.0, 4.0, 2.0, 4.0, 5.0, 1.0), spread=0.0)
+    after = KernelTimes(names=names, seconds=(1.0, 3.0, 5.0, 3.0, 4.0, 1.0), spread=0.0)
+    found = ratios(before, after, {"tuned": "a", "rival": "b"})
+    assert found == pytest.approx({"a": 11 / 10, "b": 5 / 6})
 
 
 def test_finalists_of_every_task_are_timed_inside_the_network(

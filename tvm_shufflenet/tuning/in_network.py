@@ -38,6 +38,7 @@ class WholeNetwork:
     scratch: Path
     observer: Observer
     _warned: bool = False
+    _serial: int = 0
     _built: dict[frozenset[str], tuple[Path, Mapping[str, str]]] = field(default_factory=dict)
 
     def settle(
@@ -65,6 +66,7 @@ class WholeNetwork:
                     rivals = [some[rank] for some in finalists if len(some) > rank]
                     self.observer(Settling(rank=rank + 1, kernels=len(rivals)))
                     self._judge(rivals, known, keep)
+                    self._forget(rivals)  # AlexNet's libraries have 240 MB each
             self._prove(known, keep, best)
         except BoardUnreachable as error:
             self.observer(
@@ -111,8 +113,8 @@ class WholeNetwork:
         if before.names != after.names:
             raise BoardUnreachable("with the records it consists of other kernels")
         self._warn_if_unstable([before, before_again])
-        first = _ratios(before, after, served)
-        second = _ratios(before_again, after_again, served)
+        first = ratios(before, after, served)
+        second = ratios(before_again, after_again, served)
         for key in first:
             keep(replace(known[key], in_network=max(first[key], second[key])))
 
@@ -148,7 +150,8 @@ class WholeNetwork:
         keys = frozenset(record.key for record in applied)
         if keys not in self._built:
             began = time.monotonic()
-            name = f"network{len(self._built)}"
+            self._serial += 1
+            name = f"network{self._serial}"
             log = self.scratch / f"{name}.json" if applied else None
             if log is not None:
                 alone = {key: replace(known[key], in_network=None) for key in keys}
@@ -158,8 +161,12 @@ class WholeNetwork:
             self.clock.build += time.monotonic() - began
         return self._built[keys]
 
+    def _forget(self, applied: Sequence[Record]) -> None:
+        library, _ = self._built.pop(frozenset(record.key for record in applied))
+        library.unlink()
 
-def _ratios(before: KernelTimes, after: KernelTimes, served: Mapping[str, str]) -> dict[str, float]:
+
+def ratios(before: KernelTimes, after: KernelTimes, served: Mapping[str, str]) -> dict[str, float]:
     """Return, for each record, the time of its kernels over that of the defaults.
 
     To a record's kernels belong those that come right after one of them and are the same in both
