@@ -42,7 +42,7 @@ def show_command(log: Path, board: str, as_json: bool) -> None:
     best = verdicts.best(content, known)
     rows: list[dict[str, Any]] = []
     for workload, group in records.by_workload(content.records).items():
-        chosen = best.get(workload)
+        chosen, fastest = best.get(workload), verdicts.fastest(group, known)
         rows.append(
             {
                 "workload": workload,
@@ -51,7 +51,7 @@ def show_command(log: Path, board: str, as_json: bool) -> None:
                 "default_is_best": verdicts.default_is_best(group, known),
                 "best": chosen.key if chosen else None,
                 "cost_s": verdicts.cost_s(chosen, known) if chosen else None,
-                "in_network": verdicts.in_network(chosen, known) if chosen else None,
+                "in_network": verdicts.in_network(fastest, known) if fastest else None,
             }
         )
     if content.skipped:
