@@ -32,7 +32,7 @@ from tvm_shufflenet.tuning.work import Outcome, Subject
 
 _BATCH = 12
 _ANSOR_ROUND = (8, 32)  # smallest and largest round; each costs seconds of search
-_CHOOSING_SHARE = 0.15  # of a time budget, kept for settling on the best
+_CHOOSING_SHARE = 0.25  # of a time budget, kept for settling on the best
 _COMPARED_BYTES = 16e6  # with more input than this, only finalists are compared on a remote board
 
 
