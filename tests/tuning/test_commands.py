@@ -82,14 +82,14 @@ def test_tuning_prints_events_as_json_lines_and_compiles_from_its_log(tmp_path: 
     log = tmp_path / "log.json"
     size = ("--size", "64x64")
     done = _run(
-        "tune", _NETWORK, *size, "--log", str(log), "--trials", "24", "--tasks", "t00,t01",
+        "tune", _NETWORK, *size, "--log", str(log), "--trials", "8", "--tasks", "t00,t01",
         "--json-lines",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"] for event in events][:1] == ["started"]
     trials = [event["key"] for event in events if event["event"] == "trial"]
-    assert len(trials) == 24
+    assert len(trials) == 8
     assert trials == [record.key for record in records.read(log).records]
     result = events[-1]
     assert result["event"] == "result"

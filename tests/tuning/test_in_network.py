@@ -84,7 +84,7 @@ def test_finalists_of_every_task_are_timed_inside_the_network(
     network: Network, tmp_path: Path
 ) -> None:
     log = tmp_path / "log.json"
-    result = tune(network, TuneOptions(log=log, trials=24, tasks=("t00", "t01"), threads=1))
+    result = tune(network, TuneOptions(log=log, trials=16, tasks=("t00", "t01"), threads=1))
     assert result.before_s
     assert result.after_s
     assert not result.untuned

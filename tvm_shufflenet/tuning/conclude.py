@@ -21,6 +21,7 @@ from tvm_shufflenet.tuning.work import Subject
 
 _NEGLIGIBLE = 0.01  # tasks with a smaller share of the network's time are not measured again
 
+_SETTLED_BY = 1.5  # times what the run took so far: few trials are not worth many builds
 _WORSE = 1.02  # times the untuned network's time that cannot be noise alone
 
 
@@ -68,13 +69,13 @@ class Conclusion:
             count = self.options.finalists if worth_it else 1
             finalists.append(self._right_ones(task, count, one_by_one=inside is None))
         if inside is not None:
-            time_s = self.options.time_s or math.inf
+            until_s = min(self.options.time_s or math.inf, _SETTLED_BY * self.ledger.elapsed_s)
             inside.settle(
                 finalists,
                 self.ledger.known,
                 self.ledger.judge,
                 best=self.ledger.best,
-                out_of_time=lambda: self.ledger.elapsed_s >= time_s,
+                out_of_time=lambda: self.ledger.elapsed_s >= until_s,
             )
         return time.monotonic() - began
 

@@ -154,6 +154,7 @@ class WholeNetwork:
             name = f"network{self._serial}"
             log = self.scratch / f"{name}.json" if applied else None
             if log is not None:
+                # Without the ratios so far, by which a build would leave some of them out.
                 alone = {key: replace(known[key], in_network=None) for key in keys}
                 write_chosen(log, applied, alone)
             library = self.scratch / f"{name}.so"
