@@ -15,11 +15,12 @@ from tvm_shufflenet.tuning.embedded import Embedded
 from tvm_shufflenet.tuning.events import Event, Settling, Warned
 from tvm_shufflenet.tuning.in_network import ratios
 from tvm_shufflenet.tuning.kernel_times import KernelTimes
+from tvm_shufflenet.tuning.merge import write_chosen
 from tvm_shufflenet.tuning.options import TuneOptions
-from tvm_shufflenet.tuning.records import LogWriter, Record
+from tvm_shufflenet.tuning.records import Record
 from tvm_shufflenet.tuning.tasks import Network, Task, extract
 from tvm_shufflenet.tuning.tune import tune
-from tvm_shufflenet.tuning.verdicts import VERIFIED, Verdict, VerdictWriter
+from tvm_shufflenet.tuning.verdicts import VERIFIED, Verdict
 
 from .stations import Bench
 
@@ -52,11 +53,7 @@ def test_a_record_that_is_slower_inside_the_network_than_the_default_is_not_chos
 ) -> None:
     log = tmp_path / "log.json"
     liar = _slowest(product)
-    writer, judge = LogWriter(log), VerdictWriter(log)
-    writer.append(liar)
-    judge.append(Verdict(key=liar.key, status=VERIFIED, error=1e-7))
-    writer.close()
-    judge.close()
+    write_chosen(log, [liar], {liar.key: Verdict(key=liar.key, status=VERIFIED, error=1e-7)})
     chosen = verdicts.best(records.read(log), verdicts.load(log)).values()
     assert [record.key for record in chosen] == [liar.key]
 

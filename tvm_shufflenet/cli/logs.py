@@ -39,16 +39,17 @@ def show_command(log: Path, board: str, as_json: bool) -> None:
 
     content = records.read(log, _board(board))
     known = verdicts.load(log)
-    best = verdicts.best(content, known)
     rows: list[dict[str, Any]] = []
     for workload, group in records.by_workload(content.records).items():
-        chosen, fastest = best.get(workload), verdicts.fastest(group, known)
+        fastest = verdicts.fastest(group, known)
+        default_is_best = verdicts.default_is_best(group, known)
+        chosen = None if default_is_best else fastest
         rows.append(
             {
                 "workload": workload,
                 "records": len(group),
                 **verdicts.tally(group, known),
-                "default_is_best": verdicts.default_is_best(group, known),
+                "default_is_best": default_is_best,
                 "best": chosen.key if chosen else None,
                 "cost_s": verdicts.cost_s(chosen, known) if chosen else None,
                 "in_network": verdicts.in_network(fastest, known) if fastest else None,

@@ -110,19 +110,14 @@ class Ledger:
     ) -> TuneResult:
         """Return what the run found; the tasks' times are those of the records that stay."""
         log = Log(self.path, tuple(self.records))
-        best = verdicts.best(log, self.known)
         counts = verdicts.tally(log.records, self.known)
-        groups = records.by_workload(log.records)
-        defaults = [
-            task
-            for task in self.tasks
-            if verdicts.default_is_best(groups.get(task.workload, ()), self.known)
-        ]
-        served = {task.site for task in self.tasks if task.workload in best}
-        served |= {task.site for task in defaults}
+        found = records.by_workload(log.records)
+        groups = {task.workload: found.get(task.workload, []) for task in self.tasks}
+        fastest = {name: verdicts.fastest(group, self.known) for name, group in groups.items()}
+        served = {task.site for task in self.tasks if fastest[task.workload] is not None}
         for workload, account in self.accounts.items():
-            chosen = verdicts.fastest(groups.get(workload, ()), self.known)
-            account.best_s = verdicts.cost_s(chosen, self.known) if chosen else math.inf
+            record = fastest[workload]
+            account.best_s = verdicts.cost_s(record, self.known) if record else math.inf
         return TuneResult(
             log=self.path,
             tasks=self.table(),
@@ -130,7 +125,11 @@ class Ledger:
             measured=len(log.records),
             wrong=counts[verdicts.WRONG],
             failed=counts[verdicts.FAILED],
-            defaults=tuple(task.name for task in defaults),
+            defaults=tuple(
+                task.name
+                for task in self.tasks
+                if verdicts.default_is_best(groups[task.workload], self.known)
+            ),
             untuned=tuple(task.name for task in self.tasks if task.site not in served),
             estimate_s=self.budget.estimate_s(),
             before_s=before_s,
